@@ -1,0 +1,1 @@
+//! DoAction: one file per action.

@@ -1,0 +1,1 @@
+//! The Flight client behind the command line and the demo.

@@ -1,0 +1,1 @@
+//! ServerConfig: valid settings with every default filled in.

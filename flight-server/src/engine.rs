@@ -1,0 +1,1 @@
+//! The query engine of one root: catalog, DataFusion runtime and session settings.

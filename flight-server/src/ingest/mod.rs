@@ -1,0 +1,1 @@
+//! DoPut streams to appends: guarded decode, append, receipt.

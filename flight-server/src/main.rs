@@ -1,0 +1,3 @@
+//! The `coverline` binary.
+
+fn main() {}

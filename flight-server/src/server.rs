@@ -1,0 +1,1 @@
+//! Listener to running server: sockets, HTTP/2 settings, graceful drain. Shutdown is an argument.

@@ -1,0 +1,1 @@
+//! Per-client state: prepared statements and session options, bounded.

@@ -1,0 +1,1 @@
+//! The one table from error kinds to gRPC codes, with structured details.

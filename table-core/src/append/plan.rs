@@ -1,0 +1,1 @@
+//! From what was staged to the actions of one commit. Pure.

@@ -1,0 +1,1 @@
+//! The lock on a local root.

@@ -1,0 +1,26 @@
+//! Coverline's table format and engine: an append-only log of commits, an in-memory coverage index replayed from it,
+//! Parquet segments, and a DataFusion provider over any version. No network, no SQL text.
+//!
+//! Start with [`Table`] (the handle) and [`Snapshot`] (the value). How a batch becomes a version: `append::stage` ->
+//! `append::plan` -> `append::publish` -> `log::store` -> `log::replay`. How a query becomes batches: `datafusion::provider`
+//! -> `scan::prune` -> `segment::reader`.
+
+pub mod append;
+pub mod catalog;
+pub mod clock;
+pub mod coverage;
+pub mod datafusion;
+mod error;
+pub mod log;
+pub mod scan;
+pub mod schema;
+pub mod segment;
+mod snapshot;
+pub mod storage;
+mod table;
+pub mod types;
+
+pub use catalog::{Catalog, CatalogOptions};
+pub use error::{Error, ErrorKind, Overlap, Result};
+pub use snapshot::Snapshot;
+pub use table::{COMMIT_TRIES_MAX, CommitBody, Decision, Table};

@@ -1,0 +1,1 @@
+//! Writing a segment: sorted rows in, a durable Parquet file and its [`SegmentMeta`] out.

@@ -1,0 +1,1 @@
+//! Faulty and recording stores for tests.

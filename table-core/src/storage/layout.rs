@@ -1,0 +1,1 @@
+//! Every path below a root, and nothing else: no other module builds one.
