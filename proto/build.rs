@@ -9,6 +9,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("cargo::rerun-if-changed={file}");
     }
     let descriptors = protox::compile(FILES, ["."])?;
-    prost_build::Config::new().bytes(["."]).enable_type_names().compile_fds(descriptors)?;
+    prost_build::Config::new()
+        .bytes(["."])
+        .enable_type_names()
+        .type_name_domain(["."], "type.googleapis.com")
+        .compile_fds(descriptors)?;
     Ok(())
 }

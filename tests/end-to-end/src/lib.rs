@@ -1,1 +1,13 @@
-//! placeholder
+//! What the end-to-end tests share: a real `coverline` server as a child process, and a client of the kind a pipeline
+//! would write on arrow-flight.
+//!
+//! Owns starting, killing and stopping servers on port 0 and temporary folders. What is asserted belongs to the tests.
+
+mod client;
+mod server;
+
+pub use client::{AppendError, Client, Receipt};
+pub use server::Server;
+
+/// Anything that can go wrong in a test helper.
+pub type TestResult<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>>;

@@ -1,0 +1,139 @@
+//! A small pipeline-style client: appends with our `AppendCommand`, SQL over Flight SQL.
+
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use arrow_flight::encode::FlightDataEncoderBuilder;
+use arrow_flight::error::FlightError;
+use arrow_flight::sql::Any;
+use arrow_flight::sql::client::FlightSqlServiceClient;
+use arrow_flight::{FlightClient, FlightDescriptor};
+use coverline_proto::flight::{AppendCommand, AppendReceipt, OverlapPolicy};
+use futures::{StreamExt, TryStreamExt, stream};
+use prost::{Message, Name};
+use tonic::Code;
+use tonic::transport::{Channel, Endpoint};
+use tonic_types::StatusExt;
+
+use crate::TestResult;
+
+/// Longest wait for a connection; generous, since a busy machine starts slowly.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// What an append answered.
+pub type Receipt = AppendReceipt;
+
+/// Why an append was not acknowledged.
+#[derive(Debug)]
+pub enum AppendError {
+    /// The server said no, with this code; C2 lists which codes mean "not committed".
+    Refused {
+        /// gRPC code.
+        code: Code,
+        /// Text.
+        message: String,
+        /// `google.rpc.ErrorInfo.reason`.
+        reason: String,
+        /// `google.rpc.ErrorInfo.metadata`.
+        details: std::collections::HashMap<String, String>,
+    },
+    /// The answer did not arrive: committed or not.
+    Unknown(String),
+}
+
+/// A connection to one server.
+#[derive(Debug, Clone)]
+pub struct Client {
+    channel: Channel,
+}
+
+impl Client {
+    /// Connects to `host:port`.
+    ///
+    /// # Errors
+    /// When nobody listens there.
+    pub async fn connect(address: &str) -> TestResult<Self> {
+        let channel = Endpoint::from_shared(format!("http://{address}"))?
+            .tcp_nodelay(true)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .connect()
+            .await?;
+        Ok(Self { channel })
+    }
+
+    /// Runs a statement and collects its rows.
+    ///
+    /// # Errors
+    /// Of the server.
+    pub async fn sql(&self, sql: &str) -> TestResult<Vec<RecordBatch>> {
+        let mut client = FlightSqlServiceClient::new(self.channel.clone());
+        let info = client.execute(sql.to_owned(), None).await?;
+        let mut batches = Vec::new();
+        for endpoint in info.endpoint {
+            let ticket = endpoint.ticket.ok_or("an endpoint without a ticket")?;
+            batches.extend(client.do_get(ticket).await?.try_collect::<Vec<_>>().await?);
+        }
+        Ok(batches)
+    }
+
+    /// Runs a statement that changes something.
+    ///
+    /// # Errors
+    /// Of the server.
+    pub async fn execute(&self, sql: &str) -> TestResult<i64> {
+        let mut client = FlightSqlServiceClient::new(self.channel.clone());
+        Ok(client.execute_update(sql.to_owned(), None).await?)
+    }
+
+    /// One append of some batches (at least one, for their schema).
+    ///
+    /// # Errors
+    /// [`AppendError`] tells a refusal from a lost answer.
+    pub async fn append(
+        &self,
+        table: &str,
+        policy: OverlapPolicy,
+        append_id: &str,
+        batches: Vec<RecordBatch>,
+    ) -> Result<Receipt, AppendError> {
+        let command = AppendCommand {
+            table: table.to_owned(),
+            on_overlap: policy.into(),
+            commit: 0,
+            append_id: append_id.to_owned(),
+        };
+        let any =
+            Any { type_url: AppendCommand::type_url(), value: command.encode_to_vec().into() };
+        let stream = FlightDataEncoderBuilder::new()
+            .with_schema(batches[0].schema())
+            .with_flight_descriptor(Some(FlightDescriptor::new_cmd(any.encode_to_vec())))
+            .build(stream::iter(batches.into_iter().map(Ok)));
+        let mut client = FlightClient::new(self.channel.clone());
+        let mut answers = client.do_put(stream).await.map_err(append_error)?;
+        let mut receipt = None;
+        while let Some(answer) = answers.next().await {
+            let answer = answer.map_err(append_error)?;
+            let decoded = AppendReceipt::decode(answer.app_metadata)
+                .map_err(|error| AppendError::Unknown(error.to_string()))?;
+            receipt = Some(decoded);
+        }
+        receipt.ok_or_else(|| AppendError::Unknown("the stream ended without a receipt".to_owned()))
+    }
+}
+
+fn append_error(error: FlightError) -> AppendError {
+    let FlightError::Tonic(status) = error else {
+        return AppendError::Unknown(error.to_string());
+    };
+    let info = status.get_details_error_info();
+    match (status.code(), info) {
+        // Without our details it is the transport that speaks, not the server.
+        (_, None) => AppendError::Unknown(status.to_string()),
+        (code, Some(info)) => AppendError::Refused {
+            code,
+            message: status.message().to_owned(),
+            reason: info.reason,
+            details: info.metadata,
+        },
+    }
+}
