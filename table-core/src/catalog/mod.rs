@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, SystemClock};
 use crate::error::Result;
 use crate::schema::TableSpec;
 use crate::table::Table;
@@ -19,6 +19,15 @@ pub struct CatalogOptions {
     pub clock: Arc<dyn Clock>,
     /// What to write into the lock file for people: the address served, if any.
     pub owner_note: String,
+    /// New appends are refused while the disk has less room than this, in bytes; `None` for the greater of 1 GiB and 5 % of
+    /// the disk.
+    pub disk_floor_bytes: Option<u64>,
+}
+
+impl Default for CatalogOptions {
+    fn default() -> Self {
+        Self { clock: SystemClock::shared(), owner_note: String::new(), disk_floor_bytes: None }
+    }
 }
 
 /// The tables below one root. Shared as `Arc<Catalog>`.

@@ -2,9 +2,13 @@
 
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use object_store::ObjectStore;
+
+use super::DiskSpace;
 
 /// What became of a put-if-absent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,7 +19,31 @@ pub enum PutOutcome {
     Exists,
 }
 
-/// A new immutable object being written. Nothing exists under its final name until [`Staged::publish`].
+/// Why a put-if-absent did not end well, sorted by what is known of the object.
+#[derive(Debug, thiserror::Error)]
+pub enum PutError {
+    /// Nothing was stored and never will be.
+    #[error("not stored")]
+    NotStored(#[source] io::Error),
+    /// Nobody knows whether it was stored: read it back.
+    #[error("stored or not, unknown")]
+    Unknown(#[source] io::Error),
+    /// It can be read, but a power loss may take it away, and asking for durability again would prove nothing (C14).
+    #[error("stored, not durable")]
+    NotDurable(#[source] io::Error),
+}
+
+impl PutError {
+    /// The cause.
+    pub fn into_source(self) -> io::Error {
+        match self {
+            Self::NotStored(error) | Self::Unknown(error) | Self::NotDurable(error) => error,
+        }
+    }
+}
+
+/// A new immutable object being written. Nothing exists under its final name until [`Staged::publish`]; dropping it removes
+/// what was written.
 pub trait Staged: io::Write + Send + fmt::Debug {
     /// Makes the object durable under its final name, its directory entry included.
     ///
@@ -42,8 +70,8 @@ pub trait DurableStore: fmt::Debug + Send + Sync {
     /// Stores a small object if none has that name: durable, directory entry included, when this returns.
     ///
     /// # Errors
-    /// Of the storage. The outcome is then unknown: read the object back.
-    async fn put_if_absent(&self, path: &str, bytes: Bytes) -> io::Result<PutOutcome>;
+    /// [`PutError`], which says what is known of the object.
+    async fn put_if_absent(&self, path: &str, bytes: Bytes) -> Result<PutOutcome, PutError>;
 
     /// The whole object.
     ///
@@ -64,9 +92,14 @@ pub trait DurableStore: fmt::Debug + Send + Sync {
     /// Of the storage.
     async fn sync(&self, path: &str) -> io::Result<()>;
 
+    /// Room for new objects, or `None` when the storage cannot tell.
+    fn space(&self) -> Option<DiskSpace>;
+
     /// Free bytes for new objects, or `None` when the storage cannot tell.
-    fn free_bytes(&self) -> Option<u64>;
+    fn free_bytes(&self) -> Option<u64> {
+        self.space().map(|space| space.free)
+    }
 
     /// The same root as DataFusion reads it.
-    fn object_store(&self) -> std::sync::Arc<dyn object_store::ObjectStore>;
+    fn object_store(&self) -> Arc<dyn ObjectStore>;
 }
