@@ -1,1 +1,47 @@
-//! ServerConfig: valid settings with every default filled in.
+//! [`ServerConfig`]: valid settings with every default filled in. Where they come from is `cli`'s business.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::limits;
+
+/// Port served when none is given.
+pub const DEFAULT_PORT: u16 = 31337;
+
+/// How to serve one root.
+#[derive(Debug, Clone)]
+pub struct ServerConfig {
+    /// Where to listen. Port 0 takes any free port.
+    pub listen: SocketAddr,
+    /// The root folder.
+    pub data_dir: PathBuf,
+    /// What to write into the root's lock file for people; empty for the address served.
+    pub owner_note: String,
+    /// Memory of all queries together, bytes; beyond it they spill, then fail.
+    pub query_memory_bytes: usize,
+    /// Disk that queries may spill to, bytes.
+    pub query_spill_bytes: u64,
+    /// Folder for spilled data; a fresh folder below the system's temporary one when `None`.
+    pub spill_dir: Option<PathBuf>,
+    /// Free disk below which appends are refused, bytes; the table engine's own floor when `None`.
+    pub disk_floor_bytes: Option<u64>,
+    /// How long calls in flight may take to finish at shutdown.
+    pub drain_time: Duration,
+}
+
+impl ServerConfig {
+    /// The defaults for a root: loopback, default port.
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT)),
+            data_dir: data_dir.into(),
+            owner_note: String::new(),
+            query_memory_bytes: limits::QUERY_MEMORY_BYTES,
+            query_spill_bytes: limits::QUERY_SPILL_BYTES,
+            spill_dir: None,
+            disk_floor_bytes: None,
+            drain_time: limits::DRAIN_TIME,
+        }
+    }
+}

@@ -20,5 +20,5 @@ pub mod server;
 mod service;
 mod session;
 mod status;
-mod telemetry;
+pub mod telemetry;
 mod ticket;

@@ -1,1 +1,79 @@
 //! Every bound of the server, with its name and unit.
+//!
+//! A limit that an operator may need to change is a field of [`ServerConfig`](crate::config::ServerConfig) whose default is
+//! here; the others protect the process and stay constants.
+
+use std::time::Duration;
+
+/// Largest gRPC message taken from a client, bytes. Stock clients send a whole record batch as one message.
+pub(crate) const REQUEST_MESSAGE_BYTES_MAX: usize = 256 << 20;
+/// HTTP/2 flow-control window of one stream, bytes.
+pub(crate) const STREAM_WINDOW_BYTES: u32 = 8 << 20;
+/// HTTP/2 flow-control window of one connection, bytes.
+pub(crate) const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
+/// Largest HTTP/2 frame a client may send, bytes.
+pub(crate) const FRAME_BYTES_MAX: u32 = 1 << 20;
+/// Headers of one request, bytes. Some JDBC tools send their whole property bag as headers.
+pub(crate) const HEADER_LIST_BYTES_MAX: u32 = 64 << 10;
+/// How often an idle connection is pinged.
+pub(crate) const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+/// How long a ping may stay unanswered before the connection is closed.
+pub(crate) const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// Streams open at once on one connection.
+pub(crate) const STREAMS_PER_CONNECTION_MAX: u32 = 128;
+/// Streams that a peer opened and reset before we accepted them (rapid reset).
+pub(crate) const PENDING_RESET_STREAMS_MAX: usize = 20;
+/// Streams that we reset because of a peer's errors.
+pub(crate) const LOCAL_RESET_STREAMS_MAX: usize = 256;
+/// How long calls in flight may take to finish at shutdown.
+pub(crate) const DRAIN_TIME: Duration = Duration::from_secs(30);
+/// How long the first message of a DoPut may take.
+pub(crate) const FIRST_MESSAGE_TIME: Duration = Duration::from_secs(30);
+
+/// Text of one SQL statement, bytes.
+pub(crate) const SQL_BYTES_MAX: usize = 64 << 10;
+/// Tokens of one SQL statement.
+pub(crate) const SQL_TOKENS_MAX: usize = 20_000;
+/// Terms of one chain of operators (`a + b + c`, `x OR y OR z`): planning time grows with its square.
+pub(crate) const EXPRESSION_TERMS_MAX: usize = 500;
+/// UNION, INTERSECT and EXCEPT in one statement.
+pub(crate) const SET_OPERATIONS_MAX: usize = 64;
+/// Joins in one statement.
+pub(crate) const JOINS_MAX: usize = 32;
+/// Tables in a statement once every common table expression is written out where it is used.
+pub(crate) const CTE_EXPANSION_MAX: usize = 1_000;
+/// Nesting of parentheses, CASE and the like that the parser follows.
+pub(crate) const PARSER_DEPTH_MAX: usize = 50;
+/// Stack of a thread that parses or plans, bytes.
+pub(crate) const PLANNER_STACK_BYTES: usize = 16 << 20;
+/// Statements planned at once; the others wait.
+pub(crate) const PLANNERS_MAX: usize = 16;
+/// How long planning one statement may take before the call gives up on it.
+pub(crate) const PLANNING_TIME: Duration = Duration::from_secs(10);
+/// Strings made by `repeat`, `lpad`, `rpad` and `space` with a literal size, bytes.
+pub(crate) const GENERATED_STRING_BYTES_MAX: i64 = 1 << 20;
+
+/// Rows of one record batch inside the query engine.
+pub(crate) const QUERY_BATCH_ROWS: usize = 8192;
+/// Memory of all queries together, bytes, when the configuration says nothing.
+pub(crate) const QUERY_MEMORY_BYTES: usize = 1 << 30;
+/// Disk that queries may spill to, bytes, when the configuration says nothing.
+pub(crate) const QUERY_SPILL_BYTES: u64 = 16 << 30;
+/// Target size of one FlightData message to a client, bytes. Clients default to a 4 MiB limit.
+pub(crate) const RESPONSE_MESSAGE_BYTES: usize = 2 << 20;
+/// Batches encoded ahead of a client that reads slowly.
+pub(crate) const RESULT_BATCHES_AHEAD: usize = 2;
+
+/// Prepared statements alive at once, over all clients.
+pub(crate) const PREPARED_STATEMENTS_MAX: usize = 10_000;
+/// How long an unused prepared statement lives.
+pub(crate) const PREPARED_STATEMENT_TTL: Duration = Duration::from_secs(30 * 60);
+/// Rows bound to one prepared statement.
+pub(crate) const PARAMETER_ROWS_MAX: usize = 100_000;
+/// Bound parameters of a query, encoded, bytes: they travel in the ticket, which a client decodes with a 4 MiB limit.
+pub(crate) const TICKET_PARAMETER_BYTES_MAX: usize = 3 << 20;
+
+/// Longest error message, bytes. The whole trailer must stay below the 8 KiB that clients accept.
+pub(crate) const ERROR_MESSAGE_BYTES_MAX: usize = 2 << 10;
+/// Longest value of one error detail, bytes.
+pub(crate) const ERROR_DETAIL_BYTES_MAX: usize = 512;

@@ -1,1 +1,348 @@
 //! Our FlightService: one line per call, dispatching to the module that owns it.
+//!
+//! The generated trait is implemented directly, because arrow-flight's Flight SQL trait hides raw descriptors, the first
+//! message of a DoPut, and GetSchema. A panic below any call becomes INTERNAL for that call; the process lives.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use arrow_flight::flight_service_server::FlightService;
+use arrow_flight::sql::{
+    ActionClosePreparedStatementRequest, ActionCreatePreparedStatementRequest, Any, Command,
+    DoPutUpdateResult, ProstMessageExt,
+};
+use arrow_flight::{
+    Action, ActionType, Criteria, Empty, FlightData, FlightDescriptor, FlightInfo,
+    HandshakeRequest, HandshakeResponse, PollInfo, PutResult, SchemaResult, Ticket,
+};
+use futures::stream::{self, BoxStream};
+use futures::{FutureExt, StreamExt};
+use prost::Message;
+use tonic::{Request, Response, Status, Streaming};
+use tracing::error;
+
+use crate::command::{self, AppendTarget, Request as Asked};
+use crate::engine::Engine;
+use crate::query::{prepared, statement};
+use crate::ticket::{self, Redeemed, StatementTicket};
+use crate::{action, auth, catalog, ingest, limits, metadata, query, status};
+
+/// Action types that are answered here, by `query::prepared`.
+const CREATE_PREPARED_STATEMENT: &str = "CreatePreparedStatement";
+const CLOSE_PREPARED_STATEMENT: &str = "ClosePreparedStatement";
+
+type Answer<T> = BoxStream<'static, Result<T, Status>>;
+
+/// The Flight service over one root.
+#[derive(Debug, Clone)]
+pub(crate) struct CoverlineService {
+    engine: Arc<Engine>,
+}
+
+impl CoverlineService {
+    pub(crate) fn new(engine: Arc<Engine>) -> Self {
+        Self { engine }
+    }
+
+    async fn info(&self, descriptor: FlightDescriptor) -> Result<FlightInfo, Status> {
+        let engine = &self.engine;
+        match command::parse(&descriptor)? {
+            Asked::RawSql(sql) => statement::flight_info(engine, &sql, descriptor).await,
+            Asked::Append(AppendTarget::Path(table)) => {
+                statement::flight_info(engine, &whole_table(&table), descriptor).await
+            }
+            Asked::Append(_) => Err(append_is_no_query()),
+            Asked::Sql(Command::CommandStatementQuery(command)) => {
+                no_transaction(command.transaction_id.as_deref())?;
+                statement::flight_info(engine, &command.query, descriptor).await
+            }
+            Asked::Sql(Command::CommandPreparedStatementQuery(command)) => {
+                prepared::flight_info(engine, &command.prepared_statement_handle, descriptor).await
+            }
+            Asked::Sql(command) => metadata::flight_info(engine, command, descriptor).await,
+        }
+    }
+
+    async fn schema(&self, descriptor: FlightDescriptor) -> Result<SchemaRef, Status> {
+        let engine = &self.engine;
+        match command::parse(&descriptor)? {
+            Asked::RawSql(sql) => statement::schema(engine, &sql).await,
+            Asked::Append(AppendTarget::Path(table)) => {
+                statement::schema(engine, &whole_table(&table)).await
+            }
+            Asked::Append(_) => Err(append_is_no_query()),
+            Asked::Sql(Command::CommandStatementQuery(command)) => {
+                statement::schema(engine, &command.query).await
+            }
+            Asked::Sql(Command::CommandPreparedStatementQuery(command)) => {
+                prepared::schema(engine, &command.prepared_statement_handle).await
+            }
+            Asked::Sql(command) => metadata::schema(engine, command).await,
+        }
+    }
+
+    async fn get(&self, ticket: Ticket) -> Result<Answer<FlightData>, Status> {
+        let engine = &self.engine;
+        match ticket::decode(&ticket)? {
+            Redeemed::Statement(StatementTicket::Query(query)) => {
+                statement::stream(engine, query).await
+            }
+            Redeemed::Statement(StatementTicket::Update(update)) => {
+                query::count_stream(update.record_count)
+            }
+            Redeemed::RawSql(sql) => statement::direct(engine, &sql).await,
+            Redeemed::Command(Command::CommandPreparedStatementQuery(command)) => {
+                prepared::stream(engine, &command.prepared_statement_handle).await
+            }
+            Redeemed::Command(command) => metadata::stream(engine, command).await,
+        }
+    }
+
+    async fn put(
+        &self,
+        request: Request<Streaming<FlightData>>,
+    ) -> Result<Answer<PutResult>, Status> {
+        let engine = &self.engine;
+        let (headers, _, mut messages) = request.into_parts();
+        let first = tokio::time::timeout(limits::FIRST_MESSAGE_TIME, messages.message())
+            .await
+            .map_err(|_| {
+            status::deadline(format!(
+                "no message came within {} s; send the descriptor first",
+                limits::FIRST_MESSAGE_TIME.as_secs()
+            ))
+        })??;
+        // ADBC ingests an empty reader by sending nothing at all, not even the descriptor.
+        let Some(first) = first else { return Ok(put_count(0)) };
+        let Some(descriptor) = &first.flight_descriptor else {
+            return Err(status::invalid(
+                "the first message of a DoPut must carry the descriptor that says where the rows go",
+            ));
+        };
+        let rest = messages.boxed();
+        match command::parse(descriptor)? {
+            Asked::Append(target) => ingest::do_put(engine, target, &headers, first, rest).await,
+            Asked::RawSql(sql) => Ok(put_count(statement::update(engine, &sql).await?)),
+            Asked::Sql(Command::CommandStatementUpdate(command)) => {
+                no_transaction(command.transaction_id.as_deref())?;
+                Ok(put_count(statement::update(engine, &command.query).await?))
+            }
+            Asked::Sql(Command::CommandPreparedStatementUpdate(command)) => {
+                let handle = command.prepared_statement_handle;
+                Ok(put_count(prepared::update(engine, &handle, first, rest).await?))
+            }
+            Asked::Sql(Command::CommandPreparedStatementQuery(command)) => {
+                let handle = command.prepared_statement_handle;
+                let bound = prepared::bind(engine, &handle, first, rest).await?;
+                let app_metadata = bound.encode_to_vec().into();
+                Ok(stream::iter([Ok(PutResult { app_metadata })]).boxed())
+            }
+            Asked::Sql(command) => Err(status::unsupported(format!(
+                "the command \"{}\" cannot be sent with DoPut",
+                command.type_url()
+            ))),
+        }
+    }
+
+    async fn act(&self, request: Request<Action>) -> Result<Answer<arrow_flight::Result>, Status> {
+        let engine = &self.engine;
+        let (headers, _, action) = request.into_parts();
+        match action.r#type.as_str() {
+            CREATE_PREPARED_STATEMENT => {
+                let command: ActionCreatePreparedStatementRequest = unpack(&action)?;
+                no_transaction(command.transaction_id.as_deref())?;
+                let body = prepared::create(engine, &command.query).await?;
+                Ok(stream::iter([Ok(arrow_flight::Result { body })]).boxed())
+            }
+            CLOSE_PREPARED_STATEMENT => {
+                let command: ActionClosePreparedStatementRequest = unpack(&action)?;
+                prepared::close(engine, &command.prepared_statement_handle);
+                Ok(stream::empty().boxed())
+            }
+            _ => action::call(engine, action, &headers).await,
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl FlightService for CoverlineService {
+    type HandshakeStream = Answer<HandshakeResponse>;
+    type ListFlightsStream = Answer<FlightInfo>;
+    type DoGetStream = Answer<FlightData>;
+    type DoPutStream = Answer<PutResult>;
+    type DoExchangeStream = Answer<FlightData>;
+    type DoActionStream = Answer<arrow_flight::Result>;
+    type ListActionsStream = Answer<ActionType>;
+
+    async fn handshake(
+        &self,
+        _request: Request<Streaming<HandshakeRequest>>,
+    ) -> Result<Response<Self::HandshakeStream>, Status> {
+        auth::handshake()
+    }
+
+    async fn list_flights(
+        &self,
+        _request: Request<Criteria>,
+    ) -> Result<Response<Self::ListFlightsStream>, Status> {
+        Err(status::unsupported(
+            "ListFlights is not served; list tables with SHOW TABLES or Flight SQL's GetTables",
+        ))
+    }
+
+    async fn get_flight_info(
+        &self,
+        request: Request<FlightDescriptor>,
+    ) -> Result<Response<FlightInfo>, Status> {
+        guarded(self.info(request.into_inner())).await.map(Response::new)
+    }
+
+    /// Answers when the information is complete, so the first poll is the last.
+    async fn poll_flight_info(
+        &self,
+        request: Request<FlightDescriptor>,
+    ) -> Result<Response<PollInfo>, Status> {
+        let info = guarded(self.info(request.into_inner())).await?;
+        Ok(Response::new(PollInfo {
+            info: Some(info),
+            flight_descriptor: None,
+            progress: Some(1.0),
+            expiration_time: None,
+        }))
+    }
+
+    async fn get_schema(
+        &self,
+        request: Request<FlightDescriptor>,
+    ) -> Result<Response<SchemaResult>, Status> {
+        let schema = guarded(self.schema(request.into_inner())).await?;
+        Ok(Response::new(SchemaResult { schema: query::encode_schema(&schema)? }))
+    }
+
+    async fn do_get(
+        &self,
+        request: Request<Ticket>,
+    ) -> Result<Response<Self::DoGetStream>, Status> {
+        guarded(self.get(request.into_inner())).await.map(guarded_stream)
+    }
+
+    async fn do_put(
+        &self,
+        request: Request<Streaming<FlightData>>,
+    ) -> Result<Response<Self::DoPutStream>, Status> {
+        guarded(self.put(request)).await.map(guarded_stream)
+    }
+
+    async fn do_exchange(
+        &self,
+        _request: Request<Streaming<FlightData>>,
+    ) -> Result<Response<Self::DoExchangeStream>, Status> {
+        Err(status::unsupported(
+            "DoExchange is not served; append with DoPut and query with GetFlightInfo and DoGet",
+        ))
+    }
+
+    async fn do_action(
+        &self,
+        request: Request<Action>,
+    ) -> Result<Response<Self::DoActionStream>, Status> {
+        guarded(self.act(request)).await.map(guarded_stream)
+    }
+
+    async fn list_actions(
+        &self,
+        _request: Request<Empty>,
+    ) -> Result<Response<Self::ListActionsStream>, Status> {
+        let prepared = [
+            (CREATE_PREPARED_STATEMENT, "Prepares a statement; the answer carries its handle."),
+            (CLOSE_PREPARED_STATEMENT, "Forgets a prepared statement."),
+        ];
+        let prepared = prepared.map(|(name, description)| ActionType {
+            r#type: name.to_owned(),
+            description: description.to_owned(),
+        });
+        let all: Vec<_> = action::list().into_iter().chain(prepared).map(Ok).collect();
+        Ok(Response::new(stream::iter(all).boxed()))
+    }
+}
+
+/// One PutResult with a count, then the end.
+fn put_count(record_count: i64) -> Answer<PutResult> {
+    let app_metadata = DoPutUpdateResult { record_count }.encode_to_vec().into();
+    stream::iter([Ok(PutResult { app_metadata })]).boxed()
+}
+
+fn whole_table(name: &str) -> String {
+    format!("SELECT * FROM {}", catalog::quote(name))
+}
+
+fn append_is_no_query() -> Status {
+    status::invalid("an append command has no result to fetch; send it with DoPut")
+}
+
+fn no_transaction(id: Option<&[u8]>) -> Result<(), Status> {
+    match id {
+        None | Some([]) => Ok(()),
+        Some(_) => Err(status::unsupported(
+            "transactions are not supported; every statement commits by itself",
+        )),
+    }
+}
+
+fn unpack<M: ProstMessageExt>(action: &Action) -> Result<M, Status> {
+    Any::decode(&*action.body).ok().and_then(|any| any.unpack::<M>().ok().flatten()).ok_or_else(
+        || {
+            status::invalid(format!(
+                "the body of action \"{}\" is not a packed \"{}\"",
+                action.r#type,
+                M::type_url()
+            ))
+        },
+    )
+}
+
+/// A panic is a bug in one request; it must not be one in all the others on the connection.
+async fn guarded<T>(call: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
+    match AssertUnwindSafe(call).catch_unwind().await {
+        Ok(result) => result,
+        Err(panic) => Err(panicked(panic.as_ref())),
+    }
+}
+
+fn guarded_stream<T: Send + 'static>(answer: Answer<T>) -> Response<Answer<T>> {
+    let guarded = AssertUnwindSafe(answer)
+        .catch_unwind()
+        .map(|item| item.unwrap_or_else(|panic| Err(panicked(panic.as_ref()))));
+    Response::new(guarded.boxed())
+}
+
+fn panicked(panic: &(dyn std::any::Any + Send)) -> Status {
+    let text = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no text");
+    error!(panic = text, "a call panicked");
+    status::internal("the call panicked; the server's log says where")
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_ends_the_call_and_nothing_else() {
+        let error = guarded::<()>(async { panic!("boom") }).await.unwrap_err();
+        assert_eq!(error.code(), tonic::Code::Internal);
+        assert!(!error.message().contains("boom"));
+
+        let answer: Answer<u8> =
+            stream::iter([1_u8, 2]).map(|n| if n == 2 { panic!("boom") } else { Ok(n) }).boxed();
+        let items: Vec<_> = guarded_stream(answer).into_inner().collect().await;
+        assert_eq!(items.len(), 2);
+        assert_eq!(*items[0].as_ref().unwrap(), 1);
+        assert_eq!(items[1].as_ref().unwrap_err().code(), tonic::Code::Internal);
+    }
+}

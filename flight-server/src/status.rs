@@ -1,1 +1,514 @@
 //! The one table from error kinds to gRPC codes, with structured details.
+//!
+//! Every error that leaves the server is made here: code, a message for a person, `google.rpc.ErrorInfo` for a program, and
+//! the same facts as text trailers for clients that show only those. No path, no Debug dump, nothing of other callers.
+
+use std::collections::HashMap;
+use std::fmt::Write;
+use std::io;
+
+use arrow::error::ArrowError;
+use datafusion::common::SchemaError;
+use datafusion::error::DataFusionError;
+use datafusion::parquet::errors::ParquetError;
+use table_core::{Error, ErrorKind, Overlap};
+use tonic::metadata::{MetadataMap, MetadataValue};
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+use tracing::{error, warn};
+
+use crate::limits;
+
+/// Domain of every `ErrorInfo`.
+pub(crate) const ERROR_DOMAIN: &str = "coverline";
+/// Trailer with the reason.
+const TRAILER_ERROR: &str = "x-coverline-error";
+/// Trailer with the number of overlapping pairs.
+const TRAILER_OVERLAP_COUNT: &str = "x-coverline-overlap-count";
+/// Trailer with one overlapping entity, percent-encoded.
+const TRAILER_OVERLAP_EXAMPLE: &str = "x-coverline-overlap-example";
+/// With this trailer pyarrow exposes the details as `extra_info`, but calls the error an internal one.
+const TRAILER_ARROW_STATUS: &str = "x-arrow-status";
+/// Arrow's code for an error with details.
+const ARROW_STATUS_DETAILED: &str = "45";
+
+/// What is known about the commit of a failed append.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Committed {
+    No,
+    Unknown,
+}
+
+/// The gRPC code and the reason of a kind.
+fn row(kind: ErrorKind) -> (Code, &'static str) {
+    match kind {
+        ErrorKind::Invalid => (Code::InvalidArgument, "INVALID"),
+        ErrorKind::SchemaMismatch => (Code::InvalidArgument, "SCHEMA_MISMATCH"),
+        ErrorKind::NotFound => (Code::NotFound, "NOT_FOUND"),
+        ErrorKind::AlreadyExists => (Code::AlreadyExists, "ALREADY_EXISTS"),
+        ErrorKind::Overlap => (Code::AlreadyExists, "COVERAGE_OVERLAP"),
+        ErrorKind::Precondition => (Code::FailedPrecondition, "PRECONDITION"),
+        ErrorKind::Conflict => (Code::Aborted, "CONFLICT"),
+        ErrorKind::Indeterminate => (Code::Unknown, "INDETERMINATE"),
+        ErrorKind::Corrupt => (Code::DataLoss, "CORRUPT"),
+        ErrorKind::Unavailable => (Code::Unavailable, "UNAVAILABLE"),
+        ErrorKind::Exhausted => (Code::ResourceExhausted, "EXHAUSTED"),
+        ErrorKind::Unsupported => (Code::Unimplemented, "UNSUPPORTED"),
+        ErrorKind::Internal => (Code::Internal, "INTERNAL"),
+        // The enum is open to growth; a kind this server does not know yet is a bug here, not of the caller.
+        _ => (Code::Internal, "INTERNAL"),
+    }
+}
+
+/// Whether a program is expected to read the details, so that pyarrow should expose them.
+fn is_structured(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::Overlap
+            | ErrorKind::Conflict
+            | ErrorKind::Indeterminate
+            | ErrorKind::Precondition
+            | ErrorKind::Corrupt
+    )
+}
+
+/// An error of the table engine.
+pub(crate) fn core(error: &Error) -> Status {
+    from_core(error, None)
+}
+
+/// An error of the table engine that ended an append: says whether anything was committed.
+pub(crate) fn append(error: &Error) -> Status {
+    let committed = match error.kind() {
+        ErrorKind::Indeterminate | ErrorKind::Internal => Committed::Unknown,
+        _ => Committed::No,
+    };
+    from_core(error, Some(committed))
+}
+
+/// Bad input.
+pub(crate) fn invalid(message: impl AsRef<str>) -> Status {
+    plain(ErrorKind::Invalid, message.as_ref())
+}
+
+/// Something named that is not there.
+pub(crate) fn not_found(message: impl AsRef<str>) -> Status {
+    plain(ErrorKind::NotFound, message.as_ref())
+}
+
+/// Something that Coverline does not do.
+pub(crate) fn unsupported(message: impl AsRef<str>) -> Status {
+    plain(ErrorKind::Unsupported, message.as_ref())
+}
+
+/// A limit is used up.
+pub(crate) fn exhausted(message: impl AsRef<str>) -> Status {
+    plain(ErrorKind::Exhausted, message.as_ref())
+}
+
+/// A bug of ours.
+pub(crate) fn internal(what: impl AsRef<str>) -> Status {
+    core(&Error::internal(what.as_ref()))
+}
+
+/// Any kind with a message of its own.
+pub(crate) fn plain(kind: ErrorKind, message: &str) -> Status {
+    let (code, reason) = row(kind);
+    build(code, reason, message, HashMap::new(), is_structured(kind))
+}
+
+/// A time limit was reached.
+pub(crate) fn deadline(message: impl AsRef<str>) -> Status {
+    build(Code::DeadlineExceeded, "EXHAUSTED", message.as_ref(), HashMap::new(), false)
+}
+
+/// An error of planning or running SQL.
+///
+/// Wrappers are looked through: what the table engine said inside a scan keeps its own code.
+pub(crate) fn query(error: &DataFusionError) -> Status {
+    match error {
+        DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => query(inner),
+        DataFusionError::Shared(inner) => query(inner),
+        DataFusionError::Collection(errors) => match errors.first() {
+            Some(first) => query(first),
+            None => internal("the query failed without saying why"),
+        },
+        DataFusionError::External(inner) => external(inner.as_ref()),
+        DataFusionError::ArrowError(inner, _) => arrow(inner),
+        DataFusionError::ParquetError(inner) => parquet(inner),
+        DataFusionError::ObjectStore(inner) => match source_of(inner.as_ref()) {
+            Some(core_error) => core(core_error),
+            None => storage(inner),
+        },
+        DataFusionError::IoError(inner) => io_error(inner),
+        DataFusionError::SQL(inner, _) => query_error(Code::InvalidArgument, &inner.to_string()),
+        DataFusionError::NotImplemented(message) => {
+            build(Code::Unimplemented, "UNSUPPORTED", message, HashMap::new(), false)
+        }
+        DataFusionError::Plan(message) => plan(message),
+        DataFusionError::SchemaError(inner, _) => match inner.as_ref() {
+            SchemaError::FieldNotFound { .. }
+            | SchemaError::AmbiguousReference { .. }
+            | SchemaError::DuplicateQualifiedField { .. }
+            | SchemaError::DuplicateUnqualifiedField { .. } => {
+                query_error(Code::InvalidArgument, &inner.to_string())
+            }
+        },
+        DataFusionError::Execution(message) | DataFusionError::Configuration(message) => {
+            query_error(Code::InvalidArgument, message)
+        }
+        DataFusionError::ResourcesExhausted(message) => {
+            exhausted(format!("the query needs more memory or disk than it may use: {message}"))
+        }
+        DataFusionError::ExecutionJoin(_) => {
+            error!(error = %error, "a task of a query died");
+            internal("a task of the query died")
+        }
+        DataFusionError::Internal(message)
+        | DataFusionError::Substrait(message)
+        | DataFusionError::Ffi(message) => {
+            error!(%message, "the query engine reports a bug");
+            internal(format!("the query engine says \"{}\"", first_line(message)))
+        }
+    }
+}
+
+/// An Arrow error met while a query ran or a result was encoded.
+pub(crate) fn arrow(error: &ArrowError) -> Status {
+    match error {
+        ArrowError::ExternalError(inner) => external(inner.as_ref()),
+        ArrowError::IoError(_, inner) => io_error(inner),
+        ArrowError::NotYetImplemented(message) => {
+            build(Code::Unimplemented, "UNSUPPORTED", message, HashMap::new(), false)
+        }
+        ArrowError::MemoryError(message) => exhausted(message),
+        other => query_error(Code::InvalidArgument, &other.to_string()),
+    }
+}
+
+/// A commit cannot have happened: the source of the rows failed first.
+pub(crate) fn not_committed(mut status: Status) -> Status {
+    let details = status.get_error_details();
+    let Some(info) = details.error_info() else { return status };
+    let mut metadata = info.metadata.clone();
+    metadata.insert("committed".to_owned(), "no".to_owned());
+    let details = ErrorDetails::with_error_info(info.reason.clone(), info.domain.clone(), metadata);
+    let trailers = std::mem::take(status.metadata_mut());
+    Status::with_error_details_and_metadata(status.code(), status.message(), details, trailers)
+}
+
+fn plan(message: &str) -> Status {
+    // DataFusion has no kind of its own for a missing table.
+    let missing_table = (message.contains("table '") || message.contains("table \""))
+        && message.contains("not found")
+        && !message.contains("table function");
+    let code = if missing_table { Code::NotFound } else { Code::InvalidArgument };
+    query_error(code, message)
+}
+
+fn query_error(code: Code, message: &str) -> Status {
+    build(code, "QUERY", message, HashMap::new(), false)
+}
+
+fn external(error: &(dyn std::error::Error + 'static)) -> Status {
+    if let Some(core_error) = source_of(error) {
+        return core(core_error);
+    }
+    if let Some(inner) = error.downcast_ref::<DataFusionError>() {
+        return query(inner);
+    }
+    if let Some(inner) = error.downcast_ref::<ArrowError>() {
+        return arrow(inner);
+    }
+    if let Some(inner) = error.downcast_ref::<Status>() {
+        return inner.clone();
+    }
+    error!(%error, "a query failed with an unexpected error");
+    internal("a query failed with an unexpected error")
+}
+
+fn parquet(error: &ParquetError) -> Status {
+    if let Some(core_error) = source_of(error) {
+        return core(core_error);
+    }
+    error!(%error, "a segment could not be read");
+    plain(
+        ErrorKind::Corrupt,
+        "a segment of the table could not be decoded; check the table with coverline scrub and restore the damaged file from a backup",
+    )
+}
+
+fn storage(error: &(dyn std::error::Error + 'static)) -> Status {
+    warn!(%error, "storage failed under a query");
+    plain(
+        ErrorKind::Unavailable,
+        "the storage below the table could not be read; try again, and see the server's log",
+    )
+}
+
+fn io_error(error: &io::Error) -> Status {
+    if let Some(inner) = error.get_ref() {
+        if let Some(core_error) = source_of(inner) {
+            return core(core_error);
+        }
+    }
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            exhausted("the disk is full; make room or ask for less")
+        }
+        _ => storage(error),
+    }
+}
+
+/// The table engine's error inside a chain of causes.
+fn source_of<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Error> {
+    let mut next = Some(error);
+    while let Some(current) = next {
+        if let Some(found) = current.downcast_ref::<Error>() {
+            return Some(found);
+        }
+        next = current.source();
+    }
+    None
+}
+
+fn from_core(error: &Error, committed: Option<Committed>) -> Status {
+    let (code, reason) = row(error.kind());
+    match error.kind() {
+        ErrorKind::Internal | ErrorKind::Corrupt | ErrorKind::Indeterminate => {
+            error!(error = %error, source = error.source_text(), "request failed");
+        }
+        ErrorKind::Unavailable | ErrorKind::Exhausted => {
+            warn!(error = %error, source = error.source_text(), "request failed");
+        }
+        _ => {}
+    }
+    let mut details = HashMap::new();
+    if let Some(committed) = committed {
+        let value = match committed {
+            Committed::No => "no",
+            Committed::Unknown => "unknown",
+        };
+        details.insert("committed".to_owned(), value.to_owned());
+    }
+    let overlap = error.overlap();
+    if let Some(overlap) = overlap {
+        details.extend(overlap_details(overlap));
+    }
+    let mut status = build(code, reason, error.message(), details, is_structured(error.kind()));
+    if let Some(overlap) = overlap {
+        insert(status.metadata_mut(), TRAILER_OVERLAP_COUNT, &overlap.overlap_count.to_string());
+        let example = percent_encode(&overlap.example_entity);
+        insert(
+            status.metadata_mut(),
+            TRAILER_OVERLAP_EXAMPLE,
+            bounded(&example, limits::ERROR_DETAIL_BYTES_MAX),
+        );
+    }
+    status
+}
+
+trait SourceText {
+    fn source_text(&self) -> String;
+}
+
+impl SourceText for Error {
+    /// The causes, for the log only: they may name files.
+    fn source_text(&self) -> String {
+        let mut text = String::new();
+        let mut next = std::error::Error::source(self);
+        while let Some(source) = next {
+            if !text.is_empty() {
+                text.push_str(": ");
+            }
+            let _infallible = write!(text, "{source}");
+            next = source.source();
+        }
+        text
+    }
+}
+
+fn overlap_details(overlap: &Overlap) -> Vec<(String, String)> {
+    let mut details = vec![
+        ("table".to_owned(), overlap.table.clone()),
+        ("overlap_count".to_owned(), overlap.overlap_count.to_string()),
+        ("example_entity".to_owned(), overlap.example_entity.clone()),
+        ("bucket_start".to_owned(), overlap.bucket_start.clone()),
+        ("bucket_end".to_owned(), overlap.bucket_end.clone()),
+        ("table_version".to_owned(), overlap.table_version.to_string()),
+    ];
+    if let Some(owner) = overlap.owner_version {
+        details.push(("owner_version".to_owned(), owner.to_string()));
+    }
+    details
+}
+
+fn build(
+    code: Code,
+    reason: &str,
+    message: &str,
+    mut details: HashMap<String, String>,
+    structured: bool,
+) -> Status {
+    for value in details.values_mut() {
+        *value = bounded(value, limits::ERROR_DETAIL_BYTES_MAX).to_owned();
+    }
+    let message = clean(bounded(message, limits::ERROR_MESSAGE_BYTES_MAX));
+    let mut trailers = MetadataMap::new();
+    insert(&mut trailers, TRAILER_ERROR, reason);
+    if structured {
+        insert(&mut trailers, TRAILER_ARROW_STATUS, ARROW_STATUS_DETAILED);
+    }
+    Status::with_error_details_and_metadata(
+        code,
+        message,
+        ErrorDetails::with_error_info(reason, ERROR_DOMAIN, details),
+        trailers,
+    )
+}
+
+fn insert(trailers: &mut MetadataMap, name: &'static str, value: &str) {
+    if let Ok(value) = MetadataValue::try_from(value) {
+        trailers.insert(name, value);
+    }
+}
+
+/// At most `max` bytes of `text`, cut between characters.
+fn bounded(text: &str, max: usize) -> &str {
+    &text[..text.floor_char_boundary(max)]
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
+}
+
+/// Control characters would end up in terminals and logs of clients.
+fn clean(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' { ' ' } else { c }).collect()
+}
+
+fn percent_encode(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if (b' '..=b'~').contains(&byte) && byte != b'%' {
+            encoded.push(char::from(byte));
+        } else {
+            let _infallible = write!(encoded, "%{byte:02X}");
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn overlap() -> Error {
+        Error::overlap_with(Overlap {
+            table: "prices".into(),
+            overlap_count: 3,
+            example_entity: "symbol=\"NVDA é\"".into(),
+            bucket_start: "2025-03-01T00:00:00Z".into(),
+            bucket_end: "2025-03-01T01:00:00Z".into(),
+            owner_version: Some(7),
+            table_version: 9,
+        })
+    }
+
+    #[test]
+    fn an_overlap_carries_its_facts_three_ways() {
+        let status = append(&overlap());
+        assert_eq!(status.code(), Code::AlreadyExists);
+        assert!(status.message().contains("3 buckets"), "{}", status.message());
+        let details = status.get_error_details();
+        let info = details.error_info().unwrap();
+        assert_eq!((info.reason.as_str(), info.domain.as_str()), ("COVERAGE_OVERLAP", "coverline"));
+        let expected = [
+            ("committed", "no"),
+            ("table", "prices"),
+            ("overlap_count", "3"),
+            ("example_entity", "symbol=\"NVDA é\""),
+            ("bucket_start", "2025-03-01T00:00:00Z"),
+            ("bucket_end", "2025-03-01T01:00:00Z"),
+            ("owner_version", "7"),
+            ("table_version", "9"),
+        ];
+        assert_eq!(info.metadata.len(), expected.len());
+        for (key, value) in expected {
+            assert_eq!(info.metadata.get(key).map(String::as_str), Some(value), "{key}");
+        }
+        let trailer = |name| status.metadata().get(name).unwrap().to_str().unwrap().to_owned();
+        assert_eq!(trailer("x-coverline-error"), "COVERAGE_OVERLAP");
+        assert_eq!(trailer("x-coverline-overlap-count"), "3");
+        assert_eq!(trailer("x-coverline-overlap-example"), "symbol=\"NVDA %C3%A9\"");
+        assert_eq!(trailer("x-arrow-status"), "45");
+    }
+
+    #[test]
+    fn only_an_unknown_outcome_says_unknown() {
+        for (kind, code, committed) in [
+            (ErrorKind::Conflict, Code::Aborted, "no"),
+            (ErrorKind::Indeterminate, Code::Unknown, "unknown"),
+            (ErrorKind::Internal, Code::Internal, "unknown"),
+            (ErrorKind::Exhausted, Code::ResourceExhausted, "no"),
+            (ErrorKind::Unavailable, Code::Unavailable, "no"),
+            (ErrorKind::SchemaMismatch, Code::InvalidArgument, "no"),
+            (ErrorKind::Corrupt, Code::DataLoss, "no"),
+        ] {
+            let status = append(&Error::new(kind, "x"));
+            assert_eq!(status.code(), code, "{kind:?}");
+            let details = status.get_error_details();
+            let metadata = &details.error_info().unwrap().metadata;
+            assert_eq!(metadata.get("committed").map(String::as_str), Some(committed), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn the_engine_error_is_found_through_every_wrapper() {
+        let corrupt = || Error::new(ErrorKind::Corrupt, "segment x is damaged");
+        let wrapped = [
+            DataFusionError::External(Box::new(corrupt())),
+            DataFusionError::Context(
+                "scan".into(),
+                Box::new(DataFusionError::External(Box::new(corrupt()))),
+            ),
+            DataFusionError::Shared(Arc::new(DataFusionError::External(Box::new(corrupt())))),
+            DataFusionError::ArrowError(
+                Box::new(ArrowError::ExternalError(Box::new(DataFusionError::External(Box::new(
+                    corrupt(),
+                ))))),
+                None,
+            ),
+            DataFusionError::ParquetError(Box::new(ParquetError::External(Box::new(corrupt())))),
+        ];
+        for error in &wrapped {
+            let status = query(error);
+            assert_eq!(status.code(), Code::DataLoss, "{error}");
+            assert_eq!(status.message(), "segment x is damaged");
+        }
+    }
+
+    #[test]
+    fn sql_errors_have_codes_that_a_client_can_act_on() {
+        let code = |error: DataFusionError| query(&error).code();
+        assert_eq!(code(DataFusionError::Plan("table 'a.b.c' not found".into())), Code::NotFound);
+        assert_eq!(code(DataFusionError::Plan("bad".into())), Code::InvalidArgument);
+        assert_eq!(code(DataFusionError::NotImplemented("x".into())), Code::Unimplemented);
+        assert_eq!(code(DataFusionError::ResourcesExhausted("x".into())), Code::ResourceExhausted);
+        assert_eq!(
+            code(DataFusionError::ArrowError(Box::new(ArrowError::DivideByZero), None)),
+            Code::InvalidArgument
+        );
+        assert_eq!(code(DataFusionError::Internal("x".into())), Code::Internal);
+    }
+
+    #[test]
+    fn a_long_message_stays_within_what_clients_accept() {
+        let status = invalid("é".repeat(100_000));
+        assert!(status.message().len() <= limits::ERROR_MESSAGE_BYTES_MAX);
+        assert!(status.details().len() < 4 << 10, "{}", status.details().len());
+    }
+}

@@ -1,1 +1,26 @@
-//! DoPut streams to appends: guarded decode, append, receipt.
+//! DoPut of rows: guarded decoding, the append, the receipt. Which door a stream came through is `command`'s knowledge.
+
+use std::sync::Arc;
+
+use arrow_flight::{FlightData, PutResult};
+use futures::stream::BoxStream;
+use tonic::Status;
+use tonic::metadata::MetadataMap;
+
+use crate::command::AppendTarget;
+use crate::engine::Engine;
+use crate::status;
+
+/// Appends a stream of Flight data to the table that `target` names.
+///
+/// `first` is the message that carried the descriptor; it may carry the schema too. `rest` are the messages after it.
+pub(crate) async fn do_put(
+    engine: &Arc<Engine>,
+    target: AppendTarget,
+    metadata: &MetadataMap,
+    first: FlightData,
+    rest: BoxStream<'static, Result<FlightData, Status>>,
+) -> Result<BoxStream<'static, Result<PutResult, Status>>, Status> {
+    let _ = (engine, target, metadata, first, rest);
+    Err(status::unsupported("appends are not served yet"))
+}
