@@ -1,0 +1,95 @@
+"""Coverline as a user runs it: a server process, and a pyarrow.flight client over loopback."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import adbc_driver_flightsql.dbapi
+import psutil
+import pyarrow as pa
+import pyarrow.flight as flight
+
+BATCH_ROWS = 65_536
+
+
+class Coverline:
+    """A server on its own folder and a client connected to it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.open_seconds = 0.0
+        self._start()
+
+    def _start(self) -> None:
+        begun = time.perf_counter()
+        self.process = subprocess.Popen(
+            [os.environ["COVERLINE_BIN"], "serve", "--listen", "127.0.0.1:0", "--data-dir", str(self.folder)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line.startswith("listening on "):
+            raise RuntimeError(f"coverline did not start: {line!r}")
+        self.url = line.split()[-1]
+        self.flight = flight.connect(self.url)
+        self.sql_connection = adbc_driver_flightsql.dbapi.connect(self.url, autocommit=True)
+        self.open_seconds = time.perf_counter() - begun
+
+    def close(self) -> None:
+        self.sql_connection.close()
+        self.flight.close()
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait()
+
+    def restart(self) -> None:
+        self.close()
+        self._start()
+
+    def peak_rss(self) -> int:
+        """Peak resident bytes of the server process."""
+        for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+        return psutil.Process(self.process.pid).memory_info().rss
+
+    def rss(self) -> int:
+        return psutil.Process(self.process.pid).memory_info().rss
+
+    def create(self, table: str, index: str, bucket: str, entities: Iterable[str] = ()) -> None:
+        options = f"index_column = '{index}', bucket = '{bucket}'"
+        if names := ",".join(entities):
+            options += f", entity_columns = '{names}'"
+        self.execute(f"CREATE TABLE {table} WITH ({options})")
+
+    def execute(self, sql: str) -> None:
+        with self.sql_connection.cursor() as cursor:
+            cursor.execute(sql)
+            if cursor.description:
+                cursor.fetchall()
+
+    def append(self, table: str, data: pa.Table) -> None:
+        append(self.flight, table, data)
+
+    def sql(self, query: str) -> pa.Table:
+        with self.sql_connection.cursor() as cursor:
+            cursor.execute(query)
+            return cursor.fetch_arrow_table()
+
+
+def append(client: flight.FlightClient, table: str, data: pa.Table) -> None:
+    """One plain DoPut with a PATH descriptor; returns when the receipt is here."""
+    writer, reader = client.do_put(flight.FlightDescriptor.for_path(table), data.schema)
+    for batch in data.to_batches(max_chunksize=BATCH_ROWS):
+        writer.write_batch(batch)
+    writer.done_writing()
+    receipt = reader.read()
+    writer.close()
+    if receipt is None:
+        raise RuntimeError("no receipt")
