@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -35,27 +34,18 @@ def open_and_count(folder: Path) -> None:
     TimeSeriesTable.open(str(folder))
 
 
-def bulk_peak_rss(folder: Path, days: int, rows: int) -> int:
-    """Peak resident bytes of a fresh process that appends generated days, less what generating alone takes."""
+def bulk_peak_rss(folder: Path, files: list[Path]) -> int:
+    """Peak resident bytes of a fresh process that appends Arrow stream files, each read batch by batch."""
     script = (
         "import resource, sys\n"
         "from pathlib import Path\n"
-        "from coverline_bench import generate\n"
-        "append = sys.argv[4] == 'append'\n"
-        "if append:\n"
-        "    from coverline_bench.peers.ttf import Ttf\n"
-        "    table = Ttf(Path(sys.argv[1]), 'request_datetime', ['slot'])\n"
-        "for day in range(int(sys.argv[2])):\n"
-        "    data = generate.trips(day, int(sys.argv[3]))\n"
-        "    if append:\n"
-        "        table.append(data)\n"
+        "import pyarrow as pa\n"
+        "from coverline_bench.peers.ttf import Ttf\n"
+        "table = Ttf(Path(sys.argv[1]), 'request_datetime', ['slot'])\n"
+        "for file in sys.argv[2:]:\n"
+        "    with pa.OSFile(file) as source:\n"
+        "        table.append(pa.ipc.open_stream(source))\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)\n"
     )
-
-    def peak(mode: str) -> int:
-        output = subprocess.check_output(
-            [sys.executable, "-c", script, str(folder), str(days), str(rows), mode], env=os.environ, text=True
-        )
-        return int(output)
-
-    return peak("append") - peak("generate")
+    output = subprocess.check_output([sys.executable, "-c", script, str(folder), *map(str, files)], text=True)
+    return int(output)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
+
 from coverline_bench import generate
-from coverline_bench.coverline import Coverline
+from coverline_bench.coverline import BATCH_ROWS, Coverline
 from coverline_bench.measure import Row, interleaved, median, seconds
 from coverline_bench.peers import chdb_, delta, duck, ttf
 from coverline_bench.workloads import Context
@@ -99,11 +101,16 @@ def queries(
 def peak_memory(context: Context, folder: Path, rows: int) -> None:
     server = Coverline(folder / "coverline-rss")
     server.create("trips", "request_datetime", "1s")
+    files = []
     for day in range(RSS_DAYS):
-        server.append("trips", generate.trips(day, rows))
+        data = generate.trips(day, rows)
+        server.append("trips", data)
+        files.append(folder / f"rss-{day}.arrows")
+        with pa.OSFile(str(files[-1]), "wb") as sink, pa.ipc.new_stream(sink, data.schema) as writer:
+            writer.write_table(data, max_chunksize=BATCH_ROWS)
     mine = server.peak_rss() / 1e6
     server.close()
-    peer = ttf.bulk_peak_rss(folder / "ttf-rss", RSS_DAYS, rows) / 1e6
+    peer = ttf.bulk_peak_rss(folder / "ttf-rss", files) / 1e6
     context.report.add(
-        Row("W1 peak memory of the server, against what appending adds in process", "MB", mine, {"ttf": peer}, "ttf", ("<=", 1.0))
+        Row("W1 peak memory: the server against their process", "MB", mine, {"ttf": peer}, "ttf", ("<=", 1.0))
     )
