@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::limits;
 
 /// Port served when none is given.
-pub const DEFAULT_PORT: u16 = 31337;
+pub const DEFAULT_PORT: u16 = 50051;
 
 /// How to serve one root.
 #[derive(Debug, Clone)]

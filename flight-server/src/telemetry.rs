@@ -3,23 +3,42 @@
 use std::io;
 
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::util::TryInitError;
 use tracing_subscriber::{fmt, prelude::*};
 
-/// What is logged when `RUST_LOG` says nothing.
-const DEFAULT_FILTER: &str = "info,datafusion=warn,h2=warn,hyper=warn,tower=warn";
+/// Levels of libraries that say too much at the level asked of the server; a filter that names one overrules it.
+const LIBRARY_FILTER: &str = "datafusion=warn,h2=warn,hyper=warn,tower=warn";
 
-/// Starts logging for the whole process: text, or one JSON object per line. `RUST_LOG` overrides the levels.
+/// Why logging did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// The filter is not one.
+    #[error(
+        "log filter \"{filter}\" is not one: {source}; write a level (\"debug\") or \"module=level\", separated by commas"
+    )]
+    Filter {
+        /// What was given.
+        filter: String,
+        /// What is wrong with it.
+        source: tracing_subscriber::filter::ParseError,
+    },
+    /// The process logs already.
+    #[error("logging cannot start: {0}")]
+    Started(#[from] tracing_subscriber::util::TryInitError),
+}
+
+/// Starts logging for the whole process: text, or one JSON object per line. `filter` is a level, or levels per module in
+/// the syntax of `tracing-subscriber`.
 ///
 /// # Errors
-/// When the process logs already.
-pub fn init(json: bool) -> Result<(), TryInitError> {
-    let filter =
-        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
-    let registry = tracing_subscriber::registry().with(filter);
+/// When the filter cannot be parsed, or the process logs already.
+pub fn init(filter: &str, json: bool) -> Result<(), TelemetryError> {
+    let levels = EnvFilter::try_new(format!("{LIBRARY_FILTER},{filter}"))
+        .map_err(|source| TelemetryError::Filter { filter: filter.to_owned(), source })?;
+    let registry = tracing_subscriber::registry().with(levels);
     if json {
-        registry.with(fmt::layer().json().with_writer(io::stderr)).try_init()
+        registry.with(fmt::layer().json().with_writer(io::stderr)).try_init()?;
     } else {
-        registry.with(fmt::layer().with_writer(io::stderr)).try_init()
+        registry.with(fmt::layer().with_writer(io::stderr)).try_init()?;
     }
+    Ok(())
 }

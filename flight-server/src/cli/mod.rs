@@ -1,1 +1,144 @@
-//! The command line: one file per command. Every command is a Flight client; with `--data-dir` it serves that folder to itself first.
+//! The `coverline` command line: its arguments, dispatch, exit codes, and how an error looks to a person.
+//!
+//! [`Cli`] is typed and makes no system calls; each command has a file that runs it. Commands other than `serve` and
+//! `demo` are ordinary Flight clients: of a running server, or of one that they start inside this process over a folder
+//! (see `target`). Results go to stdout, everything else to stderr.
+
+pub(crate) mod embedded;
+mod error;
+mod output;
+mod query;
+pub(crate) mod render;
+mod serve;
+pub(crate) mod source;
+pub(crate) mod target;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+pub(crate) use self::error::CliError;
+
+/// What the exit code says, for `--help`.
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  all done
+  1  an error; the message says what to do
+  2  wrong usage
+  3  append: at least one file was refused because it is already loaded
+
+A table that is already loaded is not an error: run the same job as often as you like.";
+
+/// Log filter of `serve` and `demo` when none is given.
+const SERVER_LOG: &str = "info";
+
+/// Log filter of the other commands, which speak for themselves.
+const CLIENT_LOG: &str = "warn";
+
+/// Time-series tables over Arrow Flight SQL that know which buckets they already hold.
+#[derive(Debug, Parser)]
+#[command(name = "coverline", version, after_help = EXIT_CODES, max_term_width = 100)]
+pub(crate) struct Cli {
+    /// What to log to stderr, such as "debug" or "flight_server=debug" [default: info when serving, else warn].
+    #[arg(long, global = true, value_name = "FILTER", env = "COVERLINE_LOG")]
+    log: Option<String>,
+    /// How log lines look.
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text, env = "COVERLINE_LOG_FORMAT")]
+    log_format: LogFormat,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Looks of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the tables of a folder until Ctrl-C.
+    Serve(serve::Arguments),
+    /// Run a SQL statement and print its result.
+    Query(query::Arguments),
+}
+
+/// How a command that did not fail ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// All done.
+    Done,
+    /// At least one append was refused because its rows are already loaded.
+    AlreadyLoaded,
+}
+
+/// Runs the command line of this process and returns its exit code.
+pub fn main() -> ExitCode {
+    let cli = match parse(std::env::args_os()) {
+        Ok(cli) => cli,
+        // Prints help and version to stdout with code 0, usage errors to stderr with code 2.
+        Err(error) => error.exit(),
+    };
+    match run(cli) {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::AlreadyLoaded) => ExitCode::from(3),
+        // Whoever read our output has seen enough (`coverline query ... | head`).
+        Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nothing is left to do when stderr is gone as well.
+            let _ = writeln!(io::stderr(), "{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Parses arguments, with the rules that clap cannot express.
+fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    let mut command = Cli::command();
+    let matches = command.try_get_matches_from_mut(arguments)?;
+    if let Some((_, matches)) = matches.subcommand()
+        && names_two_targets(innermost(matches))
+    {
+        return Err(command.error(
+            clap::error::ErrorKind::ArgumentConflict,
+            "the argument '--server' cannot be used with '--data-dir'",
+        ));
+    }
+    Cli::from_arg_matches(&matches)
+}
+
+fn innermost(matches: &ArgMatches) -> &ArgMatches {
+    match matches.subcommand() {
+        Some((_, inner)) => innermost(inner),
+        None => matches,
+    }
+}
+
+/// `--server` and `--data-dir` exclude each other as flags; a folder named as a flag overrules a server named in the
+/// environment, which is why clap's own conflict rule, blind to that difference, does not do.
+fn names_two_targets(matches: &ArgMatches) -> bool {
+    let is_flag = |name| {
+        matches.try_contains_id(name).unwrap_or(false)
+            && matches.value_source(name) == Some(ValueSource::CommandLine)
+    };
+    is_flag("server") && is_flag("data_dir")
+}
+
+fn run(cli: Cli) -> Result<Outcome, CliError> {
+    let serves = matches!(cli.command, Command::Serve(_));
+    let filter = cli.log.as_deref().unwrap_or(if serves { SERVER_LOG } else { CLIENT_LOG });
+    crate::telemetry::init(filter, cli.log_format == LogFormat::Json)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        match cli.command {
+            Command::Serve(arguments) => serve::run(arguments).await,
+            Command::Query(arguments) => query::run(arguments).await,
+        }
+    })
+}

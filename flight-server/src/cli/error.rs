@@ -1,0 +1,137 @@
+//! [`CliError`]: a message for a person, with a hint where there is something to try.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+
+use arrow::error::ArrowError;
+
+use super::source::SourceError;
+use crate::client::ClientError;
+use crate::server::ServeError;
+use crate::telemetry::TelemetryError;
+
+/// Why a command failed. Shown as `error: ...`, then `hint: ...`.
+#[derive(Debug)]
+pub(crate) struct CliError {
+    message: String,
+    hint: Option<String>,
+    broken_pipe: bool,
+}
+
+impl CliError {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), hint: None, broken_pipe: false }
+    }
+
+    /// The same error with something to try.
+    #[must_use]
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The same error about one of several files.
+    #[must_use]
+    pub(crate) fn about(mut self, what: impl fmt::Display) -> Self {
+        self.message = format!("{what}: {}", self.message);
+        self
+    }
+
+    /// Whether the reader of our output went away, which is no failure of ours.
+    pub(crate) fn is_broken_pipe(&self) -> bool {
+        self.broken_pipe
+    }
+
+    fn from_output(error: &(dyn Error + 'static)) -> Self {
+        let mut cause = Some(error);
+        let mut broken_pipe = false;
+        while let Some(error) = cause {
+            broken_pipe |= error
+                .downcast_ref::<io::Error>()
+                .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe);
+            cause = error.source();
+        }
+        Self { message: error.to_string(), hint: None, broken_pipe }
+    }
+}
+
+impl fmt::Display for CliError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "error: {}", self.message)?;
+        match &self.hint {
+            Some(hint) => write!(f, "\nhint: {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl From<ClientError> for CliError {
+    fn from(error: ClientError) -> Self {
+        let hint = match &error {
+            ClientError::Connect { .. } => Some(
+                "start a server with `coverline serve`, or name the folder of the tables with --data-dir DIR",
+            ),
+            ClientError::Refused { reason, .. } if reason == "NOT_FOUND" => {
+                Some("`coverline tables` lists what there is, `coverline create` makes a table")
+            }
+            ClientError::Overlap { .. } => {
+                Some("`--on-overlap skip` appends the rows that are new and leaves out the rest")
+            }
+            _ => None,
+        };
+        let error = Self::new(error.to_string());
+        match hint {
+            Some(hint) => error.hint(hint),
+            None => error,
+        }
+    }
+}
+
+impl From<ServeError> for CliError {
+    fn from(error: ServeError) -> Self {
+        let in_use = matches!(&error, ServeError::Listen { source, .. }
+            if source.kind() == io::ErrorKind::AddrInUse);
+        let shown = Self::new(error.to_string());
+        match in_use {
+            true => shown.hint(
+                "another program listens there; choose another address with --listen, or port 0",
+            ),
+            false => shown,
+        }
+    }
+}
+
+impl From<TelemetryError> for CliError {
+    fn from(error: TelemetryError) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
+impl From<SourceError> for CliError {
+    fn from(error: SourceError) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
+impl From<io::Error> for CliError {
+    fn from(error: io::Error) -> Self {
+        Self::from_output(&error)
+    }
+}
+
+impl From<ArrowError> for CliError {
+    fn from(error: ArrowError) -> Self {
+        // ArrowError does not report its IoError as a source.
+        match &error {
+            ArrowError::IoError(_, io) => Self::from_output(io),
+            _ => Self::from_output(&error),
+        }
+    }
+}
+
+impl From<parquet::errors::ParquetError> for CliError {
+    fn from(error: parquet::errors::ParquetError) -> Self {
+        Self::from_output(&error)
+    }
+}

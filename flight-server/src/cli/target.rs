@@ -1,0 +1,70 @@
+//! Where a command finds its tables: a running server, or a folder over which it starts one inside this process.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use super::embedded::Embedded;
+use super::error::CliError;
+use crate::client::Client;
+
+/// Server asked when neither a server nor a folder is named.
+pub(crate) const DEFAULT_SERVER: &str = "grpc://127.0.0.1:50051";
+
+/// `--server` or `--data-dir`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Target {
+    /// Server to talk to [default: grpc://127.0.0.1:50051].
+    #[arg(long, value_name = "grpc://HOST:PORT", env = "COVERLINE_SERVER")]
+    pub server: Option<String>,
+    /// Work on this folder directly, without a running server.
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+}
+
+/// A connection, with the server behind it when that runs in this process.
+pub(crate) struct Session {
+    /// The connection.
+    pub client: Client,
+    embedded: Option<Embedded>,
+}
+
+impl Target {
+    /// Connects. End the session with [`Session::close`].
+    pub(crate) async fn open(&self) -> Result<Session, CliError> {
+        match &self.data_dir {
+            Some(data_dir) => {
+                let embedded =
+                    Embedded::start(data_dir, SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
+                let client = Client::connect(&embedded.url()).await?;
+                Ok(Session { client, embedded: Some(embedded) })
+            }
+            None => {
+                let server = self.server.as_deref().unwrap_or(DEFAULT_SERVER);
+                Ok(Session { client: Client::connect(server).await?, embedded: None })
+            }
+        }
+    }
+
+    /// Runs `work` on a connection and closes it whatever came of it.
+    pub(crate) async fn with<T>(
+        &self,
+        work: impl AsyncFnOnce(&Client) -> Result<T, CliError>,
+    ) -> Result<T, CliError> {
+        let session = self.open().await?;
+        let result = work(&session.client).await;
+        let closed = session.close().await;
+        let result = result?;
+        closed.map(|()| result)
+    }
+}
+
+impl Session {
+    /// Disconnects; a server in this process finishes what it was doing and lets go of its folder.
+    pub(crate) async fn close(self) -> Result<(), CliError> {
+        drop(self.client);
+        match self.embedded {
+            Some(embedded) => embedded.stop().await,
+            None => Ok(()),
+        }
+    }
+}
