@@ -1,0 +1,280 @@
+"""The Flight and Flight SQL calls that the package makes, on one connection, with errors as `CoverlineError`.
+
+SQL goes over pyarrow.flight like everything else and not over ADBC: the connection may be shared by threads (an ADBC connection may
+not), a query costs two round trips instead of five, results arrive without a second runtime in the process, and every error
+carries the same structured details. ADBC is offered by `Client.dbapi` for what expects a DB-API connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.flight as flight
+
+from . import _wire
+from ._sources import wire_batches, wire_schema
+from .errors import CoverlineError, from_flight
+
+_FLIGHT_ERRORS = (pa.ArrowException, flight.FlightError, OSError, KeyError)
+
+
+class Connection:
+    """A Flight connection. Threads may share it."""
+
+    def __init__(
+        self, url: str, headers: Mapping[str, str], tls_root_certs: bytes | None = None
+    ) -> None:
+        self.url = url
+        options: dict[str, Any] = {}
+        if tls_root_certs is not None:
+            options["tls_root_certs"] = tls_root_certs
+        try:
+            self._client = flight.FlightClient(_location(url), **options)
+        except _FLIGHT_ERRORS as error:
+            raise from_flight(error) from error
+        self._options = flight.FlightCallOptions(
+            headers=[(key.lower().encode(), value.encode()) for key, value in headers.items()]
+        )
+
+    def close(self) -> None:
+        self._client.close()
+
+    def ping(self) -> None:
+        """Fails when nobody answers there, or somebody who does not speak Flight SQL."""
+        self._info(_wire.get_catalogs())
+
+    # -- queries
+
+    def query(self, sql: str, params: Sequence[object] | None = None) -> pa.RecordBatchReader:
+        """Rows of a query, as they come. Nothing is read before the first batch is asked for."""
+        if not params:
+            return self._read(self._info(_wire.statement_query(sql)))
+        return self._prepared(sql, params)
+
+    def describe(self, sql: str) -> tuple[pa.Schema, bytes]:
+        """Schema of a query, and its ticket, without running it."""
+        info = self._info(_wire.statement_query(sql))
+        return info.schema, info.endpoints[0].ticket.ticket
+
+    def table_names(self) -> list[str]:
+        names: list[str] = (
+            self._read(self._info(_wire.get_tables())).read_all()["table_name"].to_pylist()
+        )
+        return names
+
+    def _info(self, command: bytes) -> flight.FlightInfo:
+        try:
+            return self._client.get_flight_info(
+                flight.FlightDescriptor.for_command(command), self._options
+            )
+        except _FLIGHT_ERRORS as error:
+            raise from_flight(error) from error
+
+    def _read(self, info: flight.FlightInfo, cleanup: bytes | None = None) -> pa.RecordBatchReader:
+        """The rows behind every endpoint; `cleanup` is a prepared statement to close after the last."""
+        try:
+            readers = [
+                self._client.do_get(endpoint.ticket, self._options) for endpoint in info.endpoints
+            ]
+            schema = readers[0].schema if readers else info.schema
+        except _FLIGHT_ERRORS as error:
+            self._close_prepared(cleanup)
+            raise from_flight(error) from error
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            try:
+                for reader in readers:
+                    while True:
+                        try:
+                            chunk = reader.read_chunk()
+                        except StopIteration:
+                            break
+                        if chunk.data is not None:
+                            yield chunk.data
+            except _FLIGHT_ERRORS as error:
+                raise from_flight(error) from error
+            finally:
+                # Harmless at the end of a stream; before it, it tells the server to stop.
+                for reader in readers:
+                    reader.cancel()
+                self._close_prepared(cleanup)
+
+        return pa.RecordBatchReader.from_batches(schema, batches())
+
+    def _prepared(self, sql: str, params: Sequence[object]) -> pa.RecordBatchReader:
+        handle = b""
+        try:
+            results = self._client.do_action(
+                flight.Action("CreatePreparedStatement", _wire.create_prepared_statement(sql)),
+                self._options,
+            )
+            created = [result.body.to_pybytes() for result in results]
+            handle = _wire.decode_prepared_statement(created[0]).handle
+            command = _wire.prepared_query(handle)
+            row = pa.RecordBatch.from_arrays(
+                [pa.array([value]) for value in params],
+                names=[f"${number}" for number in range(1, len(params) + 1)],
+            )
+            writer, answers = self._client.do_put(
+                flight.FlightDescriptor.for_command(command), row.schema, self._options
+            )
+            try:
+                writer.write_batch(row)
+                writer.done_writing()
+                answer = answers.read()
+            finally:
+                writer.close()
+            if answer is not None:
+                handle = _wire.decode_bound_handle(answer.to_pybytes()) or handle
+            info = self._info(_wire.prepared_query(handle))
+        except _FLIGHT_ERRORS as error:
+            self._close_prepared(handle)
+            raise from_flight(error) from error
+        except CoverlineError:
+            self._close_prepared(handle)
+            raise
+        return self._read(info, handle)
+
+    def _close_prepared(self, handle: bytes | None) -> None:
+        if not handle:
+            return
+        try:
+            list(
+                self._client.do_action(
+                    flight.Action(
+                        "ClosePreparedStatement", _wire.close_prepared_statement(handle)
+                    ),
+                    self._options,
+                )
+            )
+        except _FLIGHT_ERRORS:
+            # The server forgets handles by itself; an error here must not hide the result or the error of the query.
+            pass
+
+    # -- changes
+
+    def update(self, sql: str) -> int:
+        """Runs a statement that is no query. Rows changed; -1 when the server does not say."""
+        writer = None
+        try:
+            writer, answers = self._client.do_put(
+                flight.FlightDescriptor.for_command(_wire.statement_update(sql)),
+                pa.schema([]),
+                self._options,
+            )
+            writer.done_writing()
+            answer = answers.read()
+            writer.close()
+        except _FLIGHT_ERRORS as error:
+            raise from_flight(_close(writer) or error) from error
+        return -1 if answer is None else _wire.decode_record_count(answer.to_pybytes())
+
+    def append(
+        self,
+        table: str,
+        reader: pa.RecordBatchReader,
+        on_overlap: str,
+        append_id: str | None,
+    ) -> dict[str, int | str | bool]:
+        """Sends the rows of `reader` as one append.
+
+        Errors of the reader pass through as they are, after the server was told to drop what it had got.
+        """
+        schema = wire_schema(reader.schema)
+        command = _wire.append_command(table, on_overlap, append_id)
+        writer = None
+        commit_asked = False
+        try:
+            writer, answers = self._client.do_put(
+                flight.FlightDescriptor.for_command(command), schema, self._options
+            )
+            for piece in _pieces(reader, schema):
+                writer.write_batch(piece)
+            commit_asked = True
+            writer.done_writing()
+            answer = answers.read()
+            writer.close()
+        except _SourceError as failed:
+            _abandon(writer)
+            raise failed.cause from None
+        except _FLIGHT_ERRORS as error:
+            # The reason that the server gave shows only when the stream is closed.
+            raise from_flight(
+                _close(writer) or error, append_id=append_id, commit_asked=commit_asked
+            ) from error
+        except BaseException:
+            _abandon(writer)
+            raise
+        if answer is None:
+            raise from_flight(
+                flight.FlightUnavailableError("the stream ended without a receipt"),
+                append_id=append_id,
+                commit_asked=True,
+            )
+        return _wire.decode_receipt(answer.to_pybytes())
+
+
+class _SourceError(Exception):
+    """Wraps what the source of an append raised, to tell it from what the connection raises."""
+
+    def __init__(self, cause: BaseException) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
+def _pieces(reader: pa.RecordBatchReader, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    while True:
+        try:
+            batch = reader.read_next_batch()
+            pieces = list(wire_batches(batch, schema))
+        except StopIteration:
+            return
+        except Exception as error:
+            raise _SourceError(error) from error
+        yield from pieces
+
+
+def _close(writer: Any) -> BaseException | None:
+    """Closes a stream that broke, and returns the reason that the server gave."""
+    if writer is None:
+        return None
+    try:
+        writer.close()
+    except _FLIGHT_ERRORS as error:
+        return error
+    return None
+
+
+ABORT_MARK = b"coverline:abort"
+
+
+def _abandon(writer: Any) -> None:
+    """Ends a stream so that the server does not commit it.
+
+    pyarrow cannot cancel a stream that it writes: closing or dropping it ends it cleanly, and the server would commit the rows
+    that it had got. A message without a record batch makes the server refuse the whole stream.
+    """
+    if writer is None:
+        return
+    try:
+        writer.write_metadata(ABORT_MARK)
+    except _FLIGHT_ERRORS:
+        pass
+    _close(writer)
+
+
+def _location(url: str) -> str:
+    """pyarrow's spelling of a URL."""
+    scheme, separator, rest = url.partition("://")
+    if not separator or not rest:
+        raise ValueError(
+            f'"{url}" is no server address; write grpc://HOST:PORT or grpc+tls://HOST:PORT'
+        )
+    spelling = {"grpc": "grpc+tcp", "grpc+tcp": "grpc+tcp", "grpc+tls": "grpc+tls"}.get(scheme)
+    if spelling is None:
+        raise ValueError(
+            f'"{url}" has the unknown scheme "{scheme}"; write grpc://HOST:PORT or grpc+tls://HOST:PORT'
+        )
+    return f"{spelling}://{rest.rstrip('/')}"

@@ -1,0 +1,358 @@
+"""`connect`, `Client` and `Table`: a Coverline server from Python."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Literal
+
+import pyarrow as pa
+
+from . import _flight, _sources, _sql, _wire
+from .errors import AlreadyExistsError, CoverlineError, InvalidInputError, NotFoundError
+
+OnOverlap = Literal["reject", "skip"]
+"""What an append does with rows whose (entity, bucket) another append owns: refuse it all, or leave those rows out."""
+
+Params = Sequence[object] | Mapping[str, object]
+"""Values for placeholders: a sequence for ``$1``, ``$2`` or ``?``, a mapping for ``$name``."""
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What a committed append gets back.
+
+    Attributes:
+        table: name of the table.
+        version: version that holds the rows; when nothing was written, the version that the table has.
+        row_count: rows written.
+        rows_skipped: rows left out by ``on_overlap="skip"``.
+        buckets_covered: (entity, bucket) pairs newly covered.
+        segment_count: segments written.
+        repeated: the append id was known: this is the receipt of the first try, and nothing new was written.
+    """
+
+    table: str
+    version: int
+    row_count: int
+    rows_skipped: int
+    buckets_covered: int
+    segment_count: int
+    repeated: bool
+
+    @property
+    def committed_version(self) -> int:
+        """Same as `version`, by the name that other libraries use."""
+        return self.version
+
+
+def connect(
+    url: str,
+    *,
+    token: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    tls_root_certs: bytes | None = None,
+) -> Client:
+    """Connects to a server.
+
+    Args:
+        url: ``grpc://HOST:PORT``, or ``grpc+tls://HOST:PORT``.
+        token: bearer token, for servers that ask for one.
+        headers: gRPC headers of every call.
+        tls_root_certs: PEM certificates to trust instead of the system's.
+
+    Raises:
+        UnavailableError: when nobody answers there.
+        ValueError: when the URL makes no sense.
+    """
+    all_headers = dict(headers or {})
+    if token is not None:
+        all_headers["authorization"] = f"Bearer {token}"
+    connection = _flight.Connection(url, all_headers, tls_root_certs)
+    try:
+        connection.ping()
+    except BaseException:
+        connection.close()
+        raise
+    return Client(connection, all_headers, tls_root_certs)
+
+
+class Client:
+    """A connection to a server, made by `connect`. Threads may share it. A context manager that closes it."""
+
+    def __init__(
+        self,
+        connection: _flight.Connection,
+        headers: Mapping[str, str] | None = None,
+        tls_root_certs: bytes | None = None,
+    ) -> None:
+        self._connection = connection
+        self._headers = dict(headers or {})
+        self._tls_root_certs = tls_root_certs
+
+    @property
+    def url(self) -> str:
+        """Address that it is connected to."""
+        return self._connection.url
+
+    def create_table(
+        self,
+        name: str,
+        *,
+        index_column: str | None = None,
+        bucket: str | int | None = None,
+        entity_columns: Sequence[str] = (),
+        time_zone: str | None = None,
+        schema: pa.Schema | None = None,
+        if_not_exists: bool = False,
+    ) -> Table:
+        """Creates a table.
+
+        Args:
+            name: 1 to 255 bytes, without ``/`` and ``\\``.
+            index_column: the ordered column, of timestamps or 64-bit integers. Without one, a plain table is created: it has no
+                coverage and its appends never overlap.
+            bucket: width of a bucket: ``"1h"``, ``"15m"``, ``"1ms"``, ``"1d"``, ``"1mo"``, or a number for integer indexes.
+            entity_columns: columns whose values, in this order, name an entity.
+            time_zone: IANA zone that ``1d``, ``1w``, ``1mo`` and ``1y`` follow; UTC by default.
+            schema: Arrow schema; without one, the first append brings it.
+            if_not_exists: return the table when there is one of that name. What it was created with is not compared, apart from a
+                `schema`, which must fit it.
+
+        Raises:
+            AlreadyExistsError: when there is a table of that name.
+            InvalidInputError: when the name, the bucket or the zone makes no sense.
+        """
+        if isinstance(entity_columns, str):
+            entity_columns = [entity_columns]
+        for column in entity_columns:
+            if "," in column:
+                raise InvalidInputError(
+                    f'the entity column "{column}" has a comma in its name; rename it'
+                )
+        created = True
+        try:
+            self.execute(
+                _sql.create_table(
+                    name,
+                    index_column=index_column,
+                    bucket=bucket,
+                    entity_columns=entity_columns,
+                    time_zone=time_zone,
+                )
+            )
+        except AlreadyExistsError:
+            if not if_not_exists:
+                raise
+            created = False
+        table = Table(self, name)
+        if schema is not None:
+            # An append of no rows makes the schema the table's with the very types of Arrow, which SQL cannot all name.
+            try:
+                table.append(pa.RecordBatchReader.from_batches(schema, []))
+            except CoverlineError:
+                if created:
+                    self.drop_table(name, if_exists=True)
+                raise
+        return table
+
+    def drop_table(self, name: str, *, if_exists: bool = False) -> None:
+        """Drops a table and its rows.
+
+        Raises:
+            NotFoundError: when there is none, unless `if_exists`.
+        """
+        try:
+            self.execute(f"DROP TABLE {_sql.quote_identifier(name)}")
+        except NotFoundError:
+            if not if_exists:
+                raise
+
+    def tables(self) -> list[str]:
+        """Names of all tables, sorted."""
+        return sorted(self._connection.table_names())
+
+    def table(self, name: str) -> Table:
+        """A handle on the table of that name. Whether there is one shows when it is used."""
+        return Table(self, name)
+
+    def sql(self, query: str, params: Params | None = None) -> pa.Table:
+        """Runs a query and returns all its rows.
+
+        Args:
+            query: SQL text of one statement.
+            params: see `Params`.
+
+        Raises:
+            QueryError: when the SQL is wrong.
+            NotFoundError: when it names a table that is not there.
+        """
+        return self.sql_reader(query, params).read_all()
+
+    def sql_reader(self, query: str, params: Params | None = None) -> pa.RecordBatchReader:
+        """Runs a query and returns its rows as they come; the server waits when they are read slowly.
+
+        All of them are of one version of each table, whatever is appended meanwhile.
+        """
+        if isinstance(params, Mapping):
+            try:
+                query, values = _sql.bind_names(query, params)
+            except ValueError as error:
+                raise InvalidInputError(str(error)) from None
+            return self._connection.query(query, values)
+        if isinstance(params, str | bytes):
+            raise InvalidInputError("params must be a sequence of values, not one text")
+        return self._connection.query(query, params)
+
+    def execute(self, statement: str) -> int:
+        """Runs a statement that is no query: CREATE, DROP, INSERT.
+
+        Returns:
+            rows inserted; 0 or -1 for statements that insert none.
+        """
+        return self._connection.update(statement)
+
+    def dbapi(self) -> Any:
+        """A new DB-API connection to the same server over ADBC, for what wants one: ``polars.read_database``, ``pandas.read_sql``.
+
+        It belongs to the caller, who closes it.
+        """
+        from adbc_driver_flightsql import DatabaseOptions, dbapi
+
+        options = {
+            f"{DatabaseOptions.RPC_CALL_HEADER_PREFIX.value}{key}": value
+            for key, value in self._headers.items()
+            if key != "authorization"
+        }
+        if "authorization" in self._headers:
+            options[DatabaseOptions.AUTHORIZATION_HEADER.value] = self._headers["authorization"]
+        if self._tls_root_certs is not None:
+            options[DatabaseOptions.TLS_ROOT_CERTS.value] = self._tls_root_certs.decode()
+        return dbapi.connect(self.url, db_kwargs=options, autocommit=True)
+
+    def close(self) -> None:
+        """Closes the connection. Readers that it gave out end."""
+        self._connection.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<coverline.Client {self.url}>"
+
+
+class Table:
+    """A table of a server, made by `Client.table`. Holds nothing but its name; threads may share it."""
+
+    def __init__(self, client: Client, name: str) -> None:
+        self._client = client
+        self.name = name
+
+    def append(
+        self, source: Any, on_overlap: OnOverlap = "reject", append_id: str | None = None
+    ) -> Receipt:
+        """Appends rows: all of them as one version, or none.
+
+        Memory stays bounded however long the source is: rows are sent in batches of at most 64 Ki, and the server's pace is
+        followed. Columns go by name; types need only fit without loss.
+
+        Args:
+            source: pyarrow Table, RecordBatch or RecordBatchReader, Polars or pandas DataFrame, DuckDB relation, or anything with
+                ``__arrow_c_stream__`` or ``__arrow_c_array__``. A named pandas index counts as a column.
+            on_overlap: see `OnOverlap`.
+            append_id: a key of your choice that makes a repetition harmless: it gets the first receipt.
+
+        Raises:
+            CoverageOverlapError: when another append owns a pair that this one touches.
+            SchemaMismatchError: when the columns do not fit.
+            NotFoundError: when there is no such table.
+            UnknownOutcomeError: when the acknowledgement was lost; repeat it with the same `append_id`.
+            TypeError: when the source holds no Arrow data.
+        """
+        if on_overlap not in _wire.POLICIES:
+            raise InvalidInputError(f'on_overlap must be "reject" or "skip", not "{on_overlap}"')
+        reader = _sources.to_reader(source)
+        receipt = self._client._connection.append(self.name, reader, on_overlap, append_id)
+        return Receipt(**receipt)  # type: ignore[arg-type]
+
+    def append_parquet(
+        self,
+        path: str | os.PathLike[str],
+        on_overlap: OnOverlap = "reject",
+        append_id: str | None = None,
+    ) -> Receipt:
+        """Appends a Parquet file, read in batches. See `append`.
+
+        Raises:
+            FileNotFoundError: when there is no such file.
+            InvalidInputError: when it is no Parquet file or damaged; nothing was committed.
+        """
+        name = os.fspath(path)
+        try:
+            reader = _sources.open_parquet(name)
+            return self.append(reader, on_overlap, append_id)
+        except FileNotFoundError:
+            raise
+        except (pa.ArrowException, OSError) as error:
+            raise InvalidInputError(f'cannot read the Parquet file "{name}": {error}') from error
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Arrow schema of the rows, as queries return them.
+
+        Raises:
+            NotFoundError: when there is no such table.
+        """
+        return self._describe()[0]
+
+    @property
+    def version(self) -> int:
+        """Number of the last commit; 0 before the first append.
+
+        Raises:
+            NotFoundError: when there is no such table.
+        """
+        return _wire.decode_ticket_version(self._describe()[1])
+
+    def count(self) -> int:
+        """Number of rows."""
+        rows: int = self._client.sql(f"SELECT count(*) FROM {self._from}")[0][0].as_py()
+        return rows
+
+    def coverage(self) -> pa.Table:
+        """What is there, one row per run of covered buckets: entity columns, ``start``, ``end`` (exclusive), ``buckets``."""
+        return self._client.sql(f"SELECT * FROM coverage({_sql.quote_string(self.name)})")
+
+    def gaps(self, start: Any = None, end: Any = None) -> pa.Table:
+        """What is missing: entity columns, ``gap_start``, ``gap_end`` (exclusive), ``missing_buckets``.
+
+        Args:
+            start: where to look from, a datetime, date, RFC 3339 text, or number. Needs `end`.
+            end: where to look to, exclusive. Without both, each entity is looked at between its first and last bucket.
+        """
+        if (start is None) != (end is None):
+            raise InvalidInputError("gaps needs both start and end, or neither")
+        arguments = [_sql.quote_string(self.name)]
+        if start is not None:
+            arguments += [_sql.literal(start), _sql.literal(end)]
+        return self._client.sql(f"SELECT * FROM gaps({', '.join(arguments)})")
+
+    @property
+    def _from(self) -> str:
+        return _sql.quote_identifier(self.name)
+
+    def _describe(self) -> tuple[pa.Schema, bytes]:
+        return self._client._connection.describe(f"SELECT * FROM {self._from}")
+
+    def __repr__(self) -> str:
+        return f"<coverline.Table {self.name!r} of {self._client.url}>"
