@@ -4,3 +4,4 @@ mod predicate;
 mod prune;
 
 pub use prune::prune_segments;
+pub(crate) use prune::{column_bounds, filter_support, implied_filters, physical_filter};

@@ -1,13 +1,232 @@
 //! Which segments can hold rows that match.
+//!
+//! First by index range, a comparison of two integers per segment, so that one day out of ten thousand segments costs
+//! little; then by DataFusion's `PruningPredicate` over the exact statistics of the segments that are left.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use datafusion::logical_expr::Expr;
+use arrow::array::{ArrayRef, BooleanArray, UInt64Array};
+use arrow::datatypes::{Field, SchemaRef};
+use datafusion::common::pruning::PruningStatistics;
+use datafusion::common::{Column, DFSchema, ScalarValue};
+use datafusion::execution::context::ExecutionProps;
+use datafusion::logical_expr::expr_rewriter::unnormalize_col;
+use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
+use datafusion::logical_expr::utils::conjunction;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
+use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
+use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 
-use crate::segment::SegmentMeta;
+use super::predicate::{self, IndexColumn, Span};
+use crate::schema::{TableLayout, field_id};
+use crate::segment::{ColumnStats, SegmentMeta};
 use crate::snapshot::Snapshot;
+use crate::types::IndexType;
 
 /// The segments of `snapshot` that can hold a row for which every filter is true. Never drops one that can.
 pub fn prune_segments(snapshot: &Snapshot, filters: &[Expr]) -> Vec<Arc<SegmentMeta>> {
-    todo!()
+    let Some(layout) = &snapshot.layout else { return Vec::new() };
+    let mut kept: Vec<Arc<SegmentMeta>> = Vec::new();
+    let index = IndexColumn::of(layout);
+    let filters: Vec<Expr> = filters.iter().cloned().map(unnormalize_col).collect();
+    let filters: Vec<Expr> = match &index {
+        Some(index) => filters
+            .into_iter()
+            .map(|filter| predicate::rewrite(&filter, index).unwrap_or(filter))
+            .collect(),
+        None => filters,
+    };
+    let wanted = index.as_ref().map(|index| {
+        let spans = filters.iter().map(|filter| predicate::index_span(filter, index));
+        (index, spans.fold(Span::ALL, Span::and))
+    });
+    for segment in &snapshot.segments {
+        if let Some((index, wanted)) = &wanted
+            && segment_span(segment, index).is_some_and(|span| !span.overlaps(*wanted))
+        {
+            continue;
+        }
+        kept.push(Arc::clone(segment));
+    }
+    if kept.is_empty() {
+        return kept;
+    }
+    let Some(keep) = prune_by_statistics(layout, &kept, filters) else { return kept };
+    let mut keep = keep.into_iter();
+    kept.retain(|_| keep.next().unwrap_or(true));
+    kept
+}
+
+/// For each filter, whether pruning alone applies it: `Exact` when each segment holds only rows for which it is true or
+/// only rows for which it is not, so that nobody has to look at the rows again.
+pub(crate) fn filter_support(
+    snapshot: &Snapshot,
+    filters: &[&Expr],
+) -> Vec<TableProviderFilterPushDown> {
+    let index = snapshot.layout.as_ref().and_then(|layout| IndexColumn::of(layout));
+    let applied = |filter: &Expr| -> bool {
+        let Some(index) = &index else { return false };
+        let Some(wanted) = predicate::exact_span(&unnormalize_col(filter.clone()), index) else {
+            return false;
+        };
+        snapshot.segments.iter().all(|segment| {
+            segment_span(segment, index)
+                .is_some_and(|span| wanted.contains(span) || !wanted.overlaps(span))
+        })
+    };
+    filters
+        .iter()
+        .map(|filter| match applied(filter) {
+            true => TableProviderFilterPushDown::Exact,
+            false => TableProviderFilterPushDown::Inexact,
+        })
+        .collect()
+}
+
+/// Filters on the plain index column that time functions imply, for pruning inside files, where DataFusion would not find
+/// them. Empty when there is nothing to add.
+pub(crate) fn implied_filters(layout: &TableLayout, filters: &[Expr]) -> Vec<Expr> {
+    let Some(index) = IndexColumn::of(layout) else { return Vec::new() };
+    filters
+        .iter()
+        .filter_map(|filter| predicate::rewrite(&unnormalize_col(filter.clone()), &index))
+        .collect()
+}
+
+/// A filter as a physical expression over the columns of `schema`; `None` when DataFusion refuses.
+pub(crate) fn physical_filter(
+    filters: Vec<Expr>,
+    schema: &SchemaRef,
+) -> Option<Arc<dyn PhysicalExpr>> {
+    let filter = conjunction(filters)?;
+    let df_schema = DFSchema::try_from(Arc::clone(schema)).ok()?;
+    create_physical_expr(
+        &filter,
+        &df_schema,
+        &ExecutionProps::new(),
+        &PhysicalPlanningContext::default(),
+    )
+    .ok()
+}
+
+/// What the log knows of one column of a segment. The index column's bounds are known even without statistics.
+pub(crate) fn column_bounds(
+    segment: &SegmentMeta,
+    layout: &TableLayout,
+    column: usize,
+) -> Option<ColumnStats> {
+    let field = layout.schema.fields().get(column)?;
+    let id = field_id(field)?;
+    // Statistics come in schema order, so the column's own position is tried first.
+    let found = match segment.columns.get(column) {
+        Some(stats) if stats.field_id == id => Some(stats),
+        _ => segment.columns.iter().find(|stats| stats.field_id == id),
+    };
+    if layout.index == Some(column)
+        && found.is_none_or(|stats| stats.min.is_none() || stats.max.is_none())
+        && let Some((min, max)) = segment.index_range
+    {
+        let scalar = |value| index_scalar(layout.index_type, field, value);
+        return Some(ColumnStats {
+            field_id: id,
+            null_count: 0,
+            min: scalar(min),
+            max: scalar(max),
+        });
+    }
+    let typed = |value: &Option<ScalarValue>| {
+        value.clone().filter(|value| value.data_type() == *field.data_type())
+    };
+    found.map(|stats| ColumnStats {
+        field_id: id,
+        null_count: stats.null_count,
+        min: typed(&stats.min),
+        max: typed(&stats.max),
+    })
+}
+
+fn index_scalar(index: Option<IndexType>, field: &Field, value: i64) -> Option<ScalarValue> {
+    let number = match index? {
+        IndexType::UInt64 => return Some(ScalarValue::UInt64(Some(value.cast_unsigned()))),
+        IndexType::Timestamp(_) | IndexType::Int64 => ScalarValue::Int64(Some(value)),
+    };
+    number.cast_to(field.data_type()).ok()
+}
+
+fn segment_span(segment: &SegmentMeta, index: &IndexColumn<'_>) -> Option<Span> {
+    let (first, last) = segment.index_range?;
+    Some(Span { first: index.number(first), last: index.number(last) })
+}
+
+/// Which segments to keep, or `None` when the filters say nothing that statistics could answer.
+fn prune_by_statistics(
+    layout: &TableLayout,
+    segments: &[Arc<SegmentMeta>],
+    filters: Vec<Expr>,
+) -> Option<Vec<bool>> {
+    let filter = physical_filter(filters, &layout.schema)?;
+    let predicate = PruningPredicateBuilder::new()
+        .with_file_schema(Arc::clone(&layout.schema))
+        .build(filter)?;
+    predicate.prune(&SegmentStatistics { layout, segments }).ok()
+}
+
+/// Statistics of a list of segments, as DataFusion asks for them.
+struct SegmentStatistics<'a> {
+    layout: &'a TableLayout,
+    segments: &'a [Arc<SegmentMeta>],
+}
+
+impl SegmentStatistics<'_> {
+    fn values(
+        &self,
+        column: &Column,
+        pick: impl Fn(ColumnStats) -> Option<ScalarValue>,
+    ) -> Option<ArrayRef> {
+        let position = self.layout.schema.index_of(&column.name).ok()?;
+        let unknown = ScalarValue::try_from(self.layout.schema.field(position).data_type()).ok()?;
+        ScalarValue::iter_to_array(self.segments.iter().map(|segment| {
+            column_bounds(segment, self.layout, position)
+                .and_then(&pick)
+                .unwrap_or_else(|| unknown.clone())
+        }))
+        .ok()
+    }
+}
+
+impl PruningStatistics for SegmentStatistics<'_> {
+    fn min_values(&self, column: &Column) -> Option<ArrayRef> {
+        self.values(column, |stats| stats.min)
+    }
+
+    fn max_values(&self, column: &Column) -> Option<ArrayRef> {
+        self.values(column, |stats| stats.max)
+    }
+
+    fn num_containers(&self) -> usize {
+        self.segments.len()
+    }
+
+    fn null_counts(&self, column: &Column) -> Option<ArrayRef> {
+        let position = self.layout.schema.index_of(&column.name).ok()?;
+        let counts: UInt64Array = self
+            .segments
+            .iter()
+            .map(|segment| {
+                column_bounds(segment, self.layout, position).map(|stats| stats.null_count)
+            })
+            .collect();
+        Some(Arc::new(counts))
+    }
+
+    fn row_counts(&self) -> Option<ArrayRef> {
+        let counts: UInt64Array =
+            self.segments.iter().map(|segment| Some(segment.row_count)).collect();
+        Some(Arc::new(counts))
+    }
+
+    fn contained(&self, _: &Column, _: &HashSet<ScalarValue>) -> Option<BooleanArray> {
+        None
+    }
 }
