@@ -1,7 +1,25 @@
 //! The bridge to DataFusion: a `TableProvider` over one pinned [`Snapshot`](crate::Snapshot) and the table functions.
 
 mod functions;
+mod groups;
 mod provider;
+mod statistics;
 
 pub use functions::{CoverageFunction, GapsFunction, SnapshotSource};
 pub use provider::{SnapshotProvider, TABLE_STORE_URL};
+
+pub use crate::segment::reader::{SEGMENT_CACHE_BYTES, SegmentCache};
+
+use crate::error::Error;
+
+/// The error of this crate that a query failed with, however deep DataFusion, Arrow or Parquet wrapped it.
+pub fn find_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Error> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref::<Error>() {
+            return Some(found);
+        }
+        next = error.source();
+    }
+    None
+}

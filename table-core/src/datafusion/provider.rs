@@ -1,9 +1,33 @@
 //! [`SnapshotProvider`]: one table at one version, as DataFusion sees it.
+//!
+//! A scan is a plain `DataSourceExec` over explicit Parquet files. Which files is decided by `scan`; how they are grouped
+//! and ordered by `layout`; what is known of them without a read by `statistics`; their bytes come through
+//! `segment::reader`.
 
 use std::sync::Arc;
 
+use arrow::datatypes::{Schema, SchemaRef};
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::Statistics;
+use datafusion::common::config::TableParquetOptions;
+use datafusion::datasource::TableType;
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::object_store::ObjectStoreUrl;
+use datafusion::datasource::physical_plan::{FileScanConfigBuilder, ParquetSource};
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::error::Result;
+use datafusion::logical_expr::{BinaryExpr, Expr, Operator, TableProviderFilterPushDown};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::empty::EmptyExec;
+
+use super::{groups, statistics};
+use crate::scan;
+use crate::schema::{TableLayout, portable_schema};
+use crate::segment::SegmentMeta;
+use crate::segment::reader::{ScanSegment, SegmentCache, SegmentReaderFactory};
 use crate::snapshot::Snapshot;
-use crate::storage::DurableStore;
+use crate::storage::{DurableStore, layout as paths};
 
 /// URL under which the session registers the root's object store.
 pub const TABLE_STORE_URL: &str = "coverline://root";
@@ -11,12 +35,142 @@ pub const TABLE_STORE_URL: &str = "coverline://root";
 /// One table at one version. Scans are a plain `DataSourceExec` over explicit Parquet files.
 #[derive(Debug)]
 pub struct SnapshotProvider {
-    // private
+    snapshot: Arc<Snapshot>,
+    table: Arc<str>,
+    store: Arc<dyn DurableStore>,
+    cache: Arc<SegmentCache>,
+    schema: SchemaRef,
 }
 
 impl SnapshotProvider {
-    /// A provider of exactly this snapshot.
-    pub fn new(snapshot: Arc<Snapshot>, store: Arc<dyn DurableStore>) -> Self {
-        todo!()
+    /// A provider of exactly this snapshot. `table` is the name that errors give it; `cache` is shared by all tables of a
+    /// root.
+    pub fn new(
+        snapshot: Arc<Snapshot>,
+        table: impl Into<Arc<str>>,
+        store: Arc<dyn DurableStore>,
+        cache: Arc<SegmentCache>,
+    ) -> Self {
+        let schema = snapshot
+            .layout
+            .as_ref()
+            .map_or_else(|| Arc::new(Schema::empty()), |layout| portable_schema(&layout.schema));
+        Self { snapshot, table: table.into(), store, cache, schema }
     }
+
+    /// The version that it shows.
+    pub fn snapshot(&self) -> &Arc<Snapshot> {
+        &self.snapshot
+    }
+
+    fn file(
+        &self,
+        segment: &Arc<SegmentMeta>,
+        layout: &TableLayout,
+        columns: &[bool],
+    ) -> PartitionedFile {
+        let path = paths::segment(self.snapshot.table_id, segment.id);
+        PartitionedFile::new(path, segment.file_bytes)
+            .with_statistics(Arc::new(statistics::of_segment(segment, layout, columns)))
+            .with_extension(ScanSegment(Arc::clone(segment)))
+    }
+}
+
+#[async_trait]
+impl TableProvider for SnapshotProvider {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> Result<Vec<TableProviderFilterPushDown>> {
+        Ok(scan::filter_support(&self.snapshot, filters))
+    }
+
+    fn statistics(&self) -> Option<Statistics> {
+        let layout = self.snapshot.layout.as_ref()?;
+        let columns = vec![true; layout.schema.fields().len()];
+        Some(statistics::of_segments(
+            self.snapshot.segments.iter().map(Arc::as_ref),
+            layout,
+            &columns,
+        ))
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let segments = scan::prune_segments(&self.snapshot, filters);
+        let Some(layout) = self.snapshot.layout.as_ref().filter(|_| !segments.is_empty()) else {
+            let schema = match projection {
+                Some(projection) => Arc::new(self.schema.project(projection)?),
+                None => Arc::clone(&self.schema),
+            };
+            return Ok(Arc::new(EmptyExec::new(schema)));
+        };
+
+        let options = TableParquetOptions {
+            global: state.config_options().execution.parquet.clone(),
+            ..TableParquetOptions::default()
+        };
+        let reader_factory = SegmentReaderFactory::new(
+            Arc::clone(&self.table),
+            self.store.object_store(),
+            Arc::clone(&self.cache),
+        );
+        let late = options.global.pushdown_filters || selects_entities(filters, layout);
+        let mut source = ParquetSource::new(Arc::clone(&self.schema))
+            .with_table_parquet_options(options)
+            .with_pushdown_filters(late)
+            .with_parquet_file_reader_factory(Arc::new(reader_factory));
+        let implied = scan::implied_filters(layout, filters);
+        if let Some(implied) = scan::physical_filter(implied, &self.schema) {
+            source = source.with_predicate(implied);
+        }
+
+        let columns = groups::columns_known(layout, projection);
+        let segment_statistics =
+            statistics::of_segments(segments.iter().map(Arc::as_ref), layout, &columns);
+        let arranged = groups::arrange(&segments, layout);
+        let files =
+            arranged.segments.iter().map(|segment| self.file(segment, layout, &columns)).collect();
+        let config =
+            FileScanConfigBuilder::new(ObjectStoreUrl::parse(TABLE_STORE_URL)?, Arc::new(source))
+                .with_file_groups(groups::split(files, state.config_options()))
+                .with_output_ordering(arranged.ordering)
+                .with_statistics(segment_statistics)
+                .with_projection_indices(projection.cloned())?
+                .with_limit(limit)
+                .build();
+        Ok(DataSourceExec::from_data_source(config))
+    }
+}
+
+/// Whether a filter picks entities by equality. Only then decoding the other columns late pays: time ranges are already cut
+/// out by the row groups and pages, and filtering while decoding costs them more than it saves.
+fn selects_entities(filters: &[Expr], layout: &TableLayout) -> bool {
+    let is_entity = |expr: &Expr| match expr {
+        Expr::Column(column) => layout.entity_names.contains(&column.name),
+        _ => false,
+    };
+    filters.iter().any(|filter| match filter {
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) => {
+            matches!(
+                (&**left, &**right),
+                (entity, Expr::Literal(..)) | (Expr::Literal(..), entity) if is_entity(entity)
+            )
+        }
+        Expr::InList(list) => !list.negated && is_entity(&list.expr),
+        _ => false,
+    })
 }
