@@ -108,6 +108,13 @@ impl Error {
         )
     }
 
+    /// The same error, its message led by what was being done.
+    #[must_use]
+    pub fn context(mut self, doing: impl fmt::Display) -> Self {
+        self.message = format!("{doing}: {}", self.message);
+        self
+    }
+
     /// The same error with its cause kept.
     #[must_use]
     pub fn with_source(

@@ -22,5 +22,6 @@ pub mod types;
 
 pub use catalog::{Catalog, CatalogOptions};
 pub use error::{Error, ErrorKind, Overlap, Result};
+pub use log::{COMMIT_TRIES_MAX, CommitBody, Decision};
 pub use snapshot::Snapshot;
-pub use table::{COMMIT_TRIES_MAX, CommitBody, Decision, Table};
+pub use table::Table;

@@ -1,61 +1,130 @@
 //! [`Table`]: the centre. A handle on one table: where snapshots come from and appends go to. Thin; the work is in
 //! `append`, `log`, `scan` and `maintenance`.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use arrow::datatypes::SchemaRef;
+use bytes::Bytes;
 use coverline_proto::log as proto;
+use futures::TryStreamExt;
 
 use crate::append::{Append, AppendRequest};
 use crate::clock::Clock;
-use crate::error::Result;
+use crate::coverage::CoverageDelta;
+use crate::error::{Error, ErrorKind, Result};
 use crate::log::record::Action;
+use crate::log::{CommitBody, Decision, Head, LogStore, encode_schema, encode_spec};
+use crate::schema::TableSpec;
 use crate::snapshot::Snapshot;
-use crate::storage::DurableStore;
-use crate::types::{TableId, Version};
+use crate::storage::{DiskSpace, DurableStore};
+use crate::types::{BucketId, EntityKey, TableId, Version};
 
-/// How often the commit loop tries before it gives up with `Conflict` (C6).
-pub const COMMIT_TRIES_MAX: u32 = 20;
+/// Records that [`Table::owner_of`] reads at most before it gives up.
+const OWNER_READS_MAX: usize = 256;
 
-/// The content of one commit, decided against one snapshot; number, time and attempt id are added when it is published.
-#[derive(Debug, Clone, Default)]
-pub struct CommitBody {
-    /// "append", "create", ...
-    pub operation: String,
-    /// Who asks; empty when authentication is off.
-    pub principal: String,
-    /// Append ids to remember. `version` inside them is filled in by the commit loop.
-    pub append_ids: Vec<proto::AppendId>,
-    /// What to do, in order.
-    pub actions: Vec<Action>,
-}
+/// Least room that a disk keeps by default, in bytes: 1 GiB ...
+const DISK_FLOOR_BYTES: u64 = 1 << 30;
 
-/// What a planner decides when it is shown the newest snapshot.
-#[derive(Debug)]
-pub enum Decision {
-    /// Publish this as the next version.
-    Commit(CommitBody),
-    /// Nothing to publish.
-    Nothing,
+/// ... or this fraction of it, whichever is more: 5 %.
+const DISK_FLOOR_FRACTION: u64 = 20;
+
+/// What tables of one root share.
+#[derive(Debug, Clone)]
+pub(crate) struct TableContext {
+    pub(crate) store: Arc<dyn DurableStore>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) disk_floor_bytes: Option<u64>,
 }
 
 /// A handle on one table of a [`Catalog`](crate::Catalog). Shared as `Arc<Table>`.
 #[derive(Debug)]
-pub struct Table {}
+pub struct Table {
+    id: TableId,
+    name: String,
+    head: Arc<Head<Snapshot>>,
+    disk_floor_bytes: Option<u64>,
+}
 
 impl Table {
+    /// Writes the first record of a new table.
+    pub(crate) async fn create(
+        context: &TableContext,
+        id: TableId,
+        name: &str,
+        spec: &TableSpec,
+        schema: Option<&SchemaRef>,
+        principal: &str,
+    ) -> Result<Self> {
+        let ipc_schema = match schema {
+            None => Bytes::new(),
+            Some(schema) => {
+                let layout = spec.bind(schema).map_err(|error| {
+                    Error::new(
+                        ErrorKind::Invalid,
+                        format!("cannot create table \"{name}\": {error}"),
+                    )
+                    .with_source(error)
+                })?;
+                encode_schema(&layout.schema)
+            }
+        };
+        let create = Action::CreateTable(proto::CreateTable {
+            table_id: Bytes::copy_from_slice(id.as_bytes()),
+            spec: Some(encode_spec(spec)),
+            ipc_schema,
+        });
+        let body = CommitBody {
+            operation: "create".to_owned(),
+            principal: principal.to_owned(),
+            append_ids: Vec::new(),
+            actions: vec![create],
+        };
+        let log = LogStore::of_table(Arc::clone(&context.store), id);
+        let head = Head::create(log, Arc::clone(&context.clock), label(name), body).await?;
+        Ok(Self::over(context, id, name, head))
+    }
+
+    /// Reads a table from its log.
+    pub(crate) async fn open(context: &TableContext, id: TableId, name: &str) -> Result<Self> {
+        let log = LogStore::of_table(Arc::clone(&context.store), id);
+        let head = Head::open(log, Arc::clone(&context.clock), label(name)).await?;
+        let table = Self::over(context, id, name, head);
+        let found = table.snapshot().table_id;
+        if found != id {
+            return Err(Error::new(
+                ErrorKind::Corrupt,
+                format!(
+                    "cannot open table \"{name}\": the log in {} is that of table {found}; restore it from a backup",
+                    table.head.log().folder()
+                ),
+            ));
+        }
+        Ok(table)
+    }
+
+    fn over(context: &TableContext, id: TableId, name: &str, head: Head<Snapshot>) -> Self {
+        Self {
+            id,
+            name: name.to_owned(),
+            head: Arc::new(head),
+            disk_floor_bytes: context.disk_floor_bytes,
+        }
+    }
+
     /// Identity; stays when the table is renamed.
     pub fn id(&self) -> TableId {
-        todo!()
+        self.id
     }
 
     /// Current name.
     pub fn name(&self) -> String {
-        todo!()
+        self.name.clone()
     }
 
     /// The newest version this server knows. On the only server of a root that is the newest there is.
     pub fn snapshot(&self) -> Arc<Snapshot> {
-        todo!()
+        self.head.current()
     }
 
     /// The table as it was at `version`.
@@ -63,43 +132,163 @@ impl Table {
     /// # Errors
     /// `NotFound` naming the oldest and newest version; `Corrupt`.
     pub async fn snapshot_at(&self, version: Version) -> Result<Arc<Snapshot>> {
-        todo!()
+        self.head.at_version(version).await
     }
 
     /// Starts an append. Nothing is written until its first batch.
     pub fn append(self: &Arc<Self>, request: AppendRequest) -> Append {
-        todo!()
+        Append::new(Arc::clone(self), request)
     }
 
     /// The commit loop: shows `plan` the newest snapshot, publishes what it decides as the next version, swaps the snapshot
     /// and returns it. When a rival took the slot, its record is replayed and `plan` is asked again, at most
-    /// [`COMMIT_TRIES_MAX`] times. One commit at a time per table; the whole loop runs detached from the caller (C16).
+    /// [`COMMIT_TRIES_MAX`](crate::COMMIT_TRIES_MAX) times. One commit at a time per table; the whole loop runs detached from the caller (C16).
     ///
     /// # Errors
     /// What `plan` returns; `Conflict` when the tries are used up; `Exhausted`, `Unavailable` before publish;
-    /// `Indeterminate` when the slot could not be read back.
+    /// `Indeterminate` when the slot could not be read back: from then on the table refuses commits until it is opened
+    /// anew (C14).
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not stop the commit.
     pub async fn commit<P>(self: &Arc<Self>, plan: P) -> Result<Arc<Snapshot>>
     where
         P: FnMut(&Arc<Snapshot>) -> Result<Decision> + Send + 'static,
     {
-        todo!()
+        self.head.commit(plan).await
+    }
+
+    /// Why this handle refuses commits, when it does: the outcome of one is unknown, or the table was dropped.
+    pub fn closed(&self) -> Option<Error> {
+        self.head.closed()
+    }
+
+    /// Refuses every commit from now on: the table was dropped.
+    pub(crate) fn close_dropped(&self) {
+        self.head.close(
+            ErrorKind::NotFound,
+            format!("table \"{}\" was dropped; create it again to append to it", self.name),
+        );
+    }
+
+    /// Whether the disk has room for another append (C13).
+    ///
+    /// # Errors
+    /// `Exhausted` with the room there is and the room to keep.
+    pub fn check_space(&self) -> Result<()> {
+        let Some(DiskSpace { free, total }) = self.store().space() else { return Ok(()) };
+        let floor = self
+            .disk_floor_bytes
+            .unwrap_or_else(|| DISK_FLOOR_BYTES.max(total / DISK_FLOOR_FRACTION));
+        if free < floor {
+            return Err(Error::new(
+                ErrorKind::Exhausted,
+                format!(
+                    "append to table \"{}\" refused: the disk has {free} bytes free, and {floor} are kept in reserve; make \
+                     room, or lower the reserve",
+                    self.name
+                ),
+            ));
+        }
+        Ok(())
     }
 
     /// Storage of the root this table lives in.
     pub fn store(&self) -> &Arc<dyn DurableStore> {
-        todo!()
+        self.head.log().store()
     }
 
     /// Time and ids.
     pub fn clock(&self) -> &Arc<dyn Clock> {
-        todo!()
+        self.head.clock()
+    }
+
+    /// The log.
+    pub fn log(&self) -> &LogStore {
+        self.head.log()
+    }
+
+    /// Writes a checkpoint of the newest version now, and says which. Commits write one by themselves now and then.
+    ///
+    /// # Errors
+    /// Of the storage; the table is none the worse for it.
+    pub async fn checkpoint(&self) -> Result<Version> {
+        self.head.checkpoint().await
+    }
+
+    /// The version that owns a covered pair, read from the records that added the segments which can hold it, newest first.
+    /// `None` when the pair is not covered, or when too many segments come into question.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Unavailable`.
+    pub async fn owner_of(
+        &self,
+        snapshot: &Snapshot,
+        entity: &EntityKey,
+        bucket: BucketId,
+    ) -> Result<Option<Version>> {
+        let Some(bucketing) = snapshot.bucketing() else { return Ok(None) };
+        if !snapshot.coverage.contains(entity, bucket) {
+            return Ok(None);
+        }
+        let (start, end) = (bucketing.start(bucket), bucketing.end(bucket));
+        let candidates: BTreeSet<Version> = snapshot
+            .segments
+            .iter()
+            .filter(|segment| {
+                // `end` saturates at the end of the index, so it is taken as included; one record too many does no harm.
+                let in_index =
+                    segment.index_range.is_none_or(|(min, max)| min <= end && start <= max);
+                let in_entities = segment
+                    .entity_range
+                    .as_ref()
+                    .is_none_or(|(min, max)| min <= entity && entity <= max);
+                in_index && in_entities
+            })
+            .filter_map(|segment| snapshot.segment_version(segment.id))
+            .collect();
+        for version in candidates.into_iter().rev().take(OWNER_READS_MAX) {
+            let Some(stored) = self.log().read_record(version).await? else { continue };
+            for action in &stored.record.actions {
+                if let Action::CoverageDelta(delta) = action
+                    && let Ok(delta) = CoverageDelta::decode(&delta.encoded)
+                    && delta.runs(entity).is_some_and(|runs| runs.contains(bucket))
+                {
+                    return Ok(Some(version));
+                }
+            }
+        }
+        Ok(None)
     }
 
     /// The commit records from `first` to `last`, both included, oldest first, as JSON values for `coverline log show`.
+    /// Bounds outside the log are moved to its ends.
     ///
     /// # Errors
-    /// `NotFound`, `Corrupt`.
+    /// `NotFound` when `first` is beyond the newest version, `Corrupt`.
     pub async fn log_json(&self, first: Version, last: Version) -> Result<Vec<serde_json::Value>> {
-        todo!()
+        let snapshot = self.snapshot();
+        let first = first.max(Version(1));
+        let last = last.min(snapshot.version);
+        if first > snapshot.version {
+            return Err(Error::new(
+                ErrorKind::NotFound,
+                format!(
+                    "table \"{}\" has no version {first}; its versions are 1 to {}",
+                    self.name, snapshot.version
+                ),
+            ));
+        }
+        if first > last {
+            return Ok(Vec::new());
+        }
+        let layout = snapshot.layout.as_deref();
+        let records = self.log().read_records(first, last);
+        let values = records.map_ok(|stored| stored.record.to_json(layout)).try_collect().await?;
+        Ok(values)
     }
+}
+
+fn label(name: &str) -> String {
+    format!("table \"{name}\"")
 }

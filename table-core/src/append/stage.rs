@@ -51,6 +51,10 @@ pub struct Receipt {
 pub struct Append {}
 
 impl Append {
+    pub(crate) fn new(table: std::sync::Arc<crate::Table>, request: AppendRequest) -> Self {
+        todo!()
+    }
+
     /// The schema of the incoming stream, before its first batch. Adopts it when the table has none yet (on commit).
     ///
     /// # Errors

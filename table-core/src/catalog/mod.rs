@@ -1,16 +1,36 @@
 //! [`Catalog`]: the tables of one root, by name. Keeps its own log below `_catalog`; one server owns a local root (C11).
+//!
+//! A table is created by making its own first record durable and then naming it here: a crash between the two leaves a folder
+//! that nothing names. The first record of the catalog is written when the root is made, so that a root with tables and no
+//! catalog is known to be damaged and never taken for an empty one.
 
 mod lock;
+mod name;
+mod state;
 
-use std::path::Path;
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
+use bytes::Bytes;
+use coverline_proto::log as proto;
+use parking_lot::Mutex;
+use tokio::sync::OnceCell;
 
+use self::lock::RootLock;
+use self::state::{CatalogState, SCHEMA_NAME};
 use crate::clock::{Clock, SystemClock};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
+use crate::log::record::Action;
+use crate::log::{CommitBody, Decision, Head, LogStore};
 use crate::schema::TableSpec;
-use crate::table::Table;
+use crate::storage::{DurableStore, LocalStore, create_root, layout};
+use crate::table::{Table, TableContext};
+use crate::types::TableId;
+
+pub use name::{RESERVED_PREFIX, TABLE_NAME_BYTES_MAX, check_table_name};
 
 /// How to open a root.
 #[derive(Debug, Clone)]
@@ -34,7 +54,16 @@ impl Default for CatalogOptions {
 ///
 /// Names are compared exactly; folding of unquoted SQL names happens before.
 #[derive(Debug)]
-pub struct Catalog {}
+pub struct Catalog {
+    context: TableContext,
+    head: Arc<Head<CatalogState>>,
+    /// Opened tables. A cell is shared by everybody who opens that table at the same time.
+    tables: Mutex<HashMap<TableId, Arc<OnceCell<Arc<Table>>>>>,
+    /// Creating and dropping, one at a time, across awaits.
+    changes: tokio::sync::Mutex<()>,
+    /// `None` over a store that is not a local folder.
+    lock: Option<RootLock>,
+}
 
 impl Catalog {
     /// Opens a local root, creating it when the folder is missing or empty. Takes the lock.
@@ -43,12 +72,90 @@ impl Catalog {
     /// `Precondition` when another process holds the root (naming its note), or when the folder holds other files;
     /// `Corrupt` when the catalog's log is damaged. A damaged table does not stop the catalog: it fails when used.
     pub async fn open(root: &Path, options: CatalogOptions) -> Result<Arc<Self>> {
-        todo!()
+        let (folder, note) = (root.to_owned(), options.owner_note.clone());
+        let lock = tokio::task::spawn_blocking(move || take_root(&folder, &note))
+            .await
+            .map_err(Error::internal)??;
+        let store = LocalStore::open(root, Arc::clone(&options.clock))
+            .map_err(|error| cannot_open(root, error))?;
+        Self::open_store(Arc::new(store), options, Some(lock)).await
+    }
+
+    /// Opens a root through a store of one's own, without a lock.
+    ///
+    /// # Errors
+    /// As [`Catalog::open`], but for the lock.
+    #[cfg(any(test, feature = "testing"))]
+    pub async fn over(store: Arc<dyn DurableStore>, options: CatalogOptions) -> Result<Arc<Self>> {
+        Self::open_store(store, options, None).await
+    }
+
+    async fn open_store(
+        store: Arc<dyn DurableStore>,
+        options: CatalogOptions,
+        lock: Option<RootLock>,
+    ) -> Result<Arc<Self>> {
+        let log = LogStore::of_catalog(Arc::clone(&store));
+        let (clock, label) = (Arc::clone(&options.clock), "the catalog".to_owned());
+        let listing = log.list().await?;
+        let head = if listing.records.is_empty() && listing.checkpoints.is_empty() {
+            let tables = store.list(layout::TABLES).await.map_err(|error| {
+                Error::new(
+                    ErrorKind::Unavailable,
+                    format!("cannot list {}: {error}", layout::TABLES),
+                )
+                .with_source(error)
+            })?;
+            if !tables.is_empty() {
+                return Err(Error::new(
+                    ErrorKind::Corrupt,
+                    format!(
+                        "cannot open the catalog: {} holds no commit record, but {} holds data files: the log is missing; \
+                         restore it from a backup",
+                        layout::CATALOG_LOG,
+                        layout::TABLES
+                    ),
+                ));
+            }
+            let body = CommitBody { operation: "create".to_owned(), ..CommitBody::default() };
+            Head::create(log, clock, label, body).await?
+        } else {
+            Head::open(log, clock, label).await?
+        };
+        let context = TableContext {
+            store,
+            clock: options.clock,
+            disk_floor_bytes: options.disk_floor_bytes,
+        };
+        Ok(Arc::new(Self {
+            context,
+            head: Arc::new(head),
+            tables: Mutex::default(),
+            changes: tokio::sync::Mutex::default(),
+            lock,
+        }))
+    }
+
+    /// Says who holds the root, for people: what a second server that wants it is shown.
+    pub fn set_owner_note(&self, note: &str) {
+        if let Some(lock) = &self.lock {
+            lock.write_note(note);
+        }
+    }
+
+    /// Storage of the root.
+    pub fn store(&self) -> &Arc<dyn DurableStore> {
+        &self.context.store
     }
 
     /// Names of all tables, sorted.
     pub fn table_names(&self) -> Vec<String> {
-        todo!()
+        self.head.current().tables.keys().cloned().collect()
+    }
+
+    /// Whether there is a table of that name; opens nothing.
+    pub fn contains(&self, name: &str) -> bool {
+        self.head.current().tables.contains_key(name)
     }
 
     /// A table by name; opened on first use.
@@ -56,28 +163,188 @@ impl Catalog {
     /// # Errors
     /// `NotFound` with the nearest names; `Corrupt`.
     pub async fn table(&self, name: &str) -> Result<Arc<Table>> {
-        todo!()
+        let id = self.find(name)?;
+        let cell = Arc::clone(self.tables.lock().entry(id).or_default());
+        let table = cell
+            .get_or_try_init(|| async { Table::open(&self.context, id, name).await.map(Arc::new) })
+            .await?;
+        Ok(Arc::clone(table))
+    }
+
+    fn find(&self, name: &str) -> Result<TableId> {
+        let state = self.head.current();
+        state.tables.get(name).copied().ok_or_else(|| not_found(&state, name))
     }
 
     /// Creates a table, durably.
     ///
     /// # Errors
     /// `AlreadyExists`; `Invalid` for a bad name or a spec that does not go with the schema.
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not stop the creation.
     pub async fn create_table(
-        &self,
+        self: &Arc<Self>,
         name: &str,
         spec: TableSpec,
         schema: Option<SchemaRef>,
         principal: &str,
     ) -> Result<Arc<Table>> {
-        todo!()
+        check_table_name(name)?;
+        spec.validate().map_err(|error| {
+            Error::new(ErrorKind::Invalid, format!("cannot create table \"{name}\": {error}"))
+                .with_source(error)
+        })?;
+        let (catalog, name, principal) = (Arc::clone(self), name.to_owned(), principal.to_owned());
+        detached(async move { catalog.create(name, spec, schema, principal).await }).await
     }
 
-    /// Drops a table: its name is free at once, its files are left for vacuum.
+    async fn create(
+        &self,
+        name: String,
+        spec: TableSpec,
+        schema: Option<SchemaRef>,
+        principal: String,
+    ) -> Result<Arc<Table>> {
+        let _one_at_a_time = self.changes.lock().await;
+        if self.contains(&name) {
+            return Err(exists(&name));
+        }
+        let id = TableId(self.context.clock.new_id());
+        let table =
+            Table::create(&self.context, id, &name, &spec, schema.as_ref(), &principal).await?;
+        let table = Arc::new(table);
+        let put = proto::PutTable {
+            table_id: Bytes::copy_from_slice(id.as_bytes()),
+            schema_name: SCHEMA_NAME.to_owned(),
+            name: name.clone(),
+        };
+        self.head
+            .commit(move |state| {
+                if state.tables.contains_key(&name) {
+                    return Err(exists(&name));
+                }
+                Ok(Decision::Commit(CommitBody {
+                    operation: "create".to_owned(),
+                    principal: principal.clone(),
+                    append_ids: Vec::new(),
+                    actions: vec![Action::PutTable(put.clone())],
+                }))
+            })
+            .await?;
+        self.tables.lock().insert(id, Arc::new(OnceCell::new_with(Some(Arc::clone(&table)))));
+        Ok(table)
+    }
+
+    /// Drops a table: its name is free at once, its files are left for vacuum. Handles that are still held read on and
+    /// refuse appends.
     ///
     /// # Errors
     /// `NotFound`.
-    pub async fn drop_table(&self, name: &str, principal: &str) -> Result<()> {
-        todo!()
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not stop it.
+    pub async fn drop_table(self: &Arc<Self>, name: &str, principal: &str) -> Result<()> {
+        let (catalog, name, principal) = (Arc::clone(self), name.to_owned(), principal.to_owned());
+        detached(async move { catalog.remove(name, principal).await }).await
     }
+
+    async fn remove(&self, name: String, principal: String) -> Result<()> {
+        let _one_at_a_time = self.changes.lock().await;
+        let id = self.find(&name)?;
+        let plan = {
+            let name = name.clone();
+            move |state: &Arc<CatalogState>| {
+                if state.tables.get(&name) != Some(&id) {
+                    return Err(not_found(state, &name));
+                }
+                let drop = proto::DropTable { table_id: Bytes::copy_from_slice(id.as_bytes()) };
+                Ok(Decision::Commit(CommitBody {
+                    operation: "drop".to_owned(),
+                    principal: principal.clone(),
+                    append_ids: Vec::new(),
+                    actions: vec![Action::DropTable(drop)],
+                }))
+            }
+        };
+        self.head.commit(plan).await?;
+        if let Some(table) = self.tables.lock().remove(&id).as_ref().and_then(|cell| cell.get()) {
+            table.close_dropped();
+        }
+        Ok(())
+    }
+}
+
+/// Runs to its end whatever becomes of the caller.
+async fn detached<T: Send + 'static>(
+    work: impl Future<Output = Result<T>> + Send + 'static,
+) -> Result<T> {
+    tokio::spawn(work).await.map_err(|ended| {
+        if ended.is_panic() {
+            Error::internal("a change of the catalog panicked")
+        } else {
+            Error::new(
+                ErrorKind::Indeterminate,
+                "the change may or may not be done: the server is shutting down; look before trying again",
+            )
+        }
+    })?
+}
+
+fn exists(name: &str) -> Error {
+    Error::new(
+        ErrorKind::AlreadyExists,
+        format!("table \"{name}\" exists already; use it, or choose another name"),
+    )
+}
+
+fn not_found(state: &CatalogState, name: &str) -> Error {
+    // Debug quoting: the name comes from outside and was not checked.
+    let shown: String = name.chars().take(name::TABLE_NAME_BYTES_MAX).collect();
+    let near = name::near(name, state.tables.keys().map(String::as_str));
+    let advice = if !near.is_empty() {
+        let names: Vec<_> = near.iter().map(|name| format!("\"{name}\"")).collect();
+        format!("did you mean {}?", names.join(" or "))
+    } else if state.tables.is_empty() {
+        "there are no tables yet; create it first".to_owned()
+    } else {
+        "create it, or correct the name".to_owned()
+    };
+    Error::new(ErrorKind::NotFound, format!("table {shown:?} does not exist; {advice}"))
+}
+
+fn cannot_open(root: &Path, error: io::Error) -> Error {
+    let kind = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::Exhausted,
+        io::ErrorKind::NotADirectory | io::ErrorKind::InvalidInput => ErrorKind::Precondition,
+        _ => ErrorKind::Unavailable,
+    };
+    Error::new(kind, format!("cannot open data directory \"{}\": {error}", root.display()))
+        .with_source(error)
+}
+
+/// Makes the folder, refuses one that holds other things, and takes its lock. Blocking.
+fn take_root(root: &Path, note: &str) -> Result<RootLock> {
+    let failed = |error: io::Error| cannot_open(root, error);
+    create_root(root).map_err(failed)?;
+    let names = std::fs::read_dir(root)
+        .and_then(|entries| {
+            entries.map(|entry| entry.map(|entry| PathBuf::from(entry.file_name()))).collect()
+        })
+        .map_err(failed);
+    let names: Vec<PathBuf> = names?;
+    let is_root = names.iter().any(|name| name == Path::new(layout::CATALOG));
+    // `lost+found` is in every freshly made ext4; `tables` without a catalog is damage, found when the log is opened.
+    let ours = [layout::LOCK, layout::TABLES, "lost+found"].map(Path::new);
+    let foreign = names.iter().find(|name| !ours.contains(&name.as_path()));
+    if let (false, Some(foreign)) = (is_root, foreign) {
+        return Err(Error::new(
+            ErrorKind::Precondition,
+            format!(
+                "\"{}\" is not a coverline data directory and is not empty (it holds {foreign:?}); name an empty or new folder",
+                root.display()
+            ),
+        ));
+    }
+    RootLock::acquire(root, note)
 }

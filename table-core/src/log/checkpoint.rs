@@ -1,1 +1,125 @@
-//! see mod
+//! Saving the fold of a log and reading it back. Pure.
+//!
+//! A checkpoint is a shortcut and never the truth: losing one costs time, not data.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use coverline_proto::log as proto;
+use prost::Message;
+
+use super::frame::{self, FrameKind};
+use super::replay::{ReplayError, State, bound, created};
+use super::schema::{encode_schema, encode_spec};
+use super::{Digest, LogError};
+use crate::coverage::Coverage;
+use crate::snapshot::Snapshot;
+use crate::types::Version;
+
+/// Commits between two checkpoints.
+pub const CHECKPOINT_EVERY: u64 = 500;
+
+/// A state as a framed checkpoint.
+pub(crate) fn encode<S: State>(state: &S) -> Bytes {
+    frame::encode(FrameKind::Checkpoint, state.record_digest(), &state.save().encode_to_vec())
+}
+
+/// Reads a framed checkpoint back. `file` names it in errors.
+pub(crate) fn decode<S: State>(
+    framed: &Bytes,
+    version: Version,
+    file: &str,
+) -> Result<S, LogError> {
+    let frame = frame::decode(FrameKind::Checkpoint, framed, file)?;
+    let damaged = |what: String| LogError::Damaged { file: file.to_owned(), what };
+    let checkpoint = proto::Checkpoint::decode(frame.payload)
+        .map_err(|error| damaged(format!("it is not a checkpoint: {error}")))?;
+    if checkpoint.version != version.0 {
+        return Err(damaged(format!("it is the checkpoint of version {}", checkpoint.version)));
+    }
+    let state = S::restore(checkpoint).map_err(|error| error.in_file(file))?;
+    if *state.record_digest() != frame.previous {
+        return Err(damaged("frame and payload name different records".to_owned()));
+    }
+    Ok(state)
+}
+
+/// The digest that a checkpoint names as that of the record at its version.
+pub(crate) fn record_digest(checkpoint: &proto::Checkpoint) -> Result<Digest, ReplayError> {
+    checkpoint
+        .record_digest
+        .as_ref()
+        .try_into()
+        .map_err(|_| ReplayError::contradiction("the record digest has not 32 bytes"))
+}
+
+/// What a checkpoint keeps of a table.
+pub(super) fn save(snapshot: &Snapshot) -> proto::Checkpoint {
+    let segments = snapshot.segments.iter().map(|segment| proto::AddSegment {
+        version: snapshot.segment_version(segment.id).unwrap_or_default().0,
+        ..segment.to_proto()
+    });
+    let properties = snapshot.properties.iter();
+    proto::Checkpoint {
+        version: snapshot.version.0,
+        commit_time_us: snapshot.commit_time_us,
+        record_digest: Bytes::copy_from_slice(&snapshot.record_digest),
+        table: Some(proto::CreateTable {
+            table_id: Bytes::copy_from_slice(snapshot.table_id.as_bytes()),
+            spec: Some(encode_spec(&snapshot.spec)),
+            ipc_schema: Bytes::new(),
+        }),
+        ipc_schema: snapshot
+            .layout
+            .as_ref()
+            .map(|layout| encode_schema(&layout.schema))
+            .unwrap_or_default(),
+        properties: properties.map(|(key, value)| (key.clone(), value.clone())).collect(),
+        segments: segments.collect(),
+        coverage: snapshot.coverage.encode().into(),
+        coverage_digest: snapshot.coverage.digest(),
+        append_ids: snapshot.append_order.iter().map(|id| proto::AppendId::clone(id)).collect(),
+        catalog_tables: Vec::new(),
+    }
+}
+
+/// The table that a checkpoint keeps.
+pub(super) fn restore(checkpoint: proto::Checkpoint) -> Result<Snapshot, ReplayError> {
+    let record_digest = record_digest(&checkpoint)?;
+    let create = checkpoint
+        .table
+        .as_ref()
+        .ok_or_else(|| ReplayError::contradiction("it is not the checkpoint of a table"))?;
+    let mut snapshot = created(create)?;
+    if !checkpoint.ipc_schema.is_empty() {
+        snapshot.layout = Some(bound(&snapshot.spec, &checkpoint.ipc_schema)?);
+    }
+    let mut added = Version(1);
+    for segment in &checkpoint.segments {
+        let version = Version(segment.version);
+        if version < added || version.0 > checkpoint.version {
+            return Err(ReplayError::contradiction(format!(
+                "it lists a segment of version {version} out of order"
+            )));
+        }
+        added = version;
+        snapshot.add_segment(segment, version)?;
+    }
+    snapshot.coverage = Coverage::decode(&checkpoint.coverage)
+        .map_err(|error| ReplayError::contradiction(error.to_string()))?;
+    let digest = snapshot.coverage.digest();
+    if digest != checkpoint.coverage_digest {
+        return Err(ReplayError::contradiction(format!(
+            "the digest of its coverage is {digest:016x}, but {:016x} was written into it",
+            checkpoint.coverage_digest
+        )));
+    }
+    for id in checkpoint.append_ids {
+        snapshot.remember_append(Arc::new(id));
+    }
+    snapshot.properties = checkpoint.properties.into_iter().collect();
+    snapshot.version = Version(checkpoint.version);
+    snapshot.commit_time_us = checkpoint.commit_time_us;
+    snapshot.record_digest = record_digest;
+    Ok(snapshot)
+}

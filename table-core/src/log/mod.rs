@@ -1,16 +1,24 @@
 //! The log: the ordered commits of a table (or of the catalog), and everything derived from reading it.
 //!
-//! `frame` and `record` turn commits into bytes and back, `replay` folds records into a [`Snapshot`](crate::Snapshot),
-//! `checkpoint` saves the fold: all pure. `store` is the only I/O.
+//! `frame`, `record` and `schema` turn commits into bytes and back, `replay` folds records into a
+//! [`Snapshot`](crate::Snapshot), `checkpoint` saves the fold: all pure. `store` is the only I/O; `open` finds a version in
+//! it, and `head` is the newest one and the only way to add to it.
 
 pub mod checkpoint;
 mod error;
-mod frame;
+pub(crate) mod frame;
+mod head;
+mod open;
 pub mod record;
 pub mod replay;
+mod schema;
 mod store;
 
 pub use error::LogError;
-pub use frame::{Digest, FrameKind};
+pub use frame::{Digest, Frame, FrameKind};
+pub use head::{COMMIT_TRIES_MAX, CommitBody, Decision};
 pub use record::Record;
-pub use store::{LogStore, PublishOutcome};
+pub use schema::{decode_schema, decode_spec, encode_schema, encode_spec};
+pub use store::{LogListing, LogStore, PublishOutcome, StoredRecord};
+
+pub(crate) use head::Head;

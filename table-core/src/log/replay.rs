@@ -1,1 +1,348 @@
-//! see mod
+//! Folding records into a [`Snapshot`]. Pure: the same records give the same snapshot on every machine.
+//!
+//! Replay is strict: whatever no commit of Coverline can have written is an error and never skipped, because a record that is
+//! skipped makes every later version wrong. A commit is applied here before it is published, so that nothing that could
+//! not be replayed gets into the log.
+
+use std::sync::Arc;
+
+use coverline_proto::log as proto;
+use imbl::{HashMap, Vector};
+
+use super::record::{Action, Record};
+use super::{Digest, LogError, decode_schema, decode_spec};
+use crate::coverage::{Coverage, CoverageDelta};
+use crate::schema::{TableLayout, TableSpec};
+use crate::segment::SegmentMeta;
+use crate::snapshot::Snapshot;
+use crate::types::{SegmentId, TableId, Version};
+
+/// An append id is remembered at least this long, in microseconds: 7 days.
+pub const APPEND_ID_HORIZON_US: i64 = 7 * 24 * 60 * 60 * 1_000_000;
+
+/// An append id is remembered at least until this many younger ones are known.
+pub const APPEND_ID_HORIZON_COUNT: usize = 100_000;
+
+/// Why a record does not follow from what came before it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReplayError {
+    /// It contradicts itself or the records before it.
+    #[error("{what}")]
+    Contradiction {
+        /// Expected and found.
+        what: String,
+    },
+    /// It uses a feature that this code does not know.
+    #[error("{what}")]
+    Future {
+        /// Which feature.
+        what: String,
+    },
+}
+
+impl ReplayError {
+    pub(crate) fn contradiction(what: impl Into<String>) -> Self {
+        Self::Contradiction { what: what.into() }
+    }
+
+    pub(crate) fn future(what: impl Into<String>) -> Self {
+        Self::Future { what: what.into() }
+    }
+
+    /// The same as an error of the file that holds the record.
+    pub(crate) fn in_file(self, file: &str) -> LogError {
+        let file = file.to_owned();
+        match self {
+            Self::Contradiction { what } => LogError::Damaged { file, what },
+            Self::Future { what } => LogError::Future { file, what },
+        }
+    }
+}
+
+/// A value that a log folds into, one version after the other.
+pub(crate) trait State: std::fmt::Debug + Send + Sync + Sized + 'static {
+    /// The version.
+    fn version(&self) -> Version;
+
+    /// When it was committed, microseconds since the epoch.
+    fn commit_time_us(&self) -> i64;
+
+    /// Digest of the framed record at that version.
+    fn record_digest(&self) -> &Digest;
+
+    /// The state that record 1 makes.
+    fn first(record: &Record, digest: Digest) -> Result<Self, ReplayError>;
+
+    /// The state after the next record. Costs in proportion to the record.
+    fn apply(&self, record: &Record, digest: Digest) -> Result<Self, ReplayError>;
+
+    /// What a checkpoint keeps.
+    fn save(&self) -> proto::Checkpoint;
+
+    /// The state that a checkpoint keeps.
+    fn restore(checkpoint: proto::Checkpoint) -> Result<Self, ReplayError>;
+
+    /// A number that two equal states share (C17).
+    fn fold_digest(&self) -> u64;
+}
+
+/// Checks what holds between every record and the one before it.
+pub(crate) fn check_continuity<S: State>(before: &S, record: &Record) -> Result<(), ReplayError> {
+    let expected = before.version().0.checked_add(1);
+    if expected != Some(record.version.0) {
+        return Err(ReplayError::contradiction(format!(
+            "it says that it is version {}, but it follows version {}",
+            record.version,
+            before.version()
+        )));
+    }
+    if record.commit_time_us <= before.commit_time_us() {
+        return Err(ReplayError::contradiction(format!(
+            "its commit time {} is not after {}, that of the version before",
+            record.commit_time_us,
+            before.commit_time_us()
+        )));
+    }
+    Ok(())
+}
+
+impl State for Snapshot {
+    fn version(&self) -> Version {
+        self.version
+    }
+
+    fn commit_time_us(&self) -> i64 {
+        self.commit_time_us
+    }
+
+    fn record_digest(&self) -> &Digest {
+        &self.record_digest
+    }
+
+    fn first(record: &Record, digest: Digest) -> Result<Self, ReplayError> {
+        if record.version != Version(1) {
+            return Err(ReplayError::contradiction(format!(
+                "it says that it is version {}, but it is the first record",
+                record.version
+            )));
+        }
+        let Some((Action::CreateTable(create), rest)) = record.actions.split_first() else {
+            return Err(ReplayError::contradiction("the first record does not create a table"));
+        };
+        let mut snapshot = created(create)?;
+        snapshot.fold(record, rest, digest)?;
+        Ok(snapshot)
+    }
+
+    fn apply(&self, record: &Record, digest: Digest) -> Result<Self, ReplayError> {
+        check_continuity(self, record)?;
+        let mut snapshot = self.clone();
+        snapshot.fold(record, &record.actions, digest)?;
+        Ok(snapshot)
+    }
+
+    fn save(&self) -> proto::Checkpoint {
+        super::checkpoint::save(self)
+    }
+
+    fn restore(checkpoint: proto::Checkpoint) -> Result<Self, ReplayError> {
+        super::checkpoint::restore(checkpoint)
+    }
+
+    fn fold_digest(&self) -> u64 {
+        self.coverage.digest()
+    }
+}
+
+/// The empty table that `create` makes, before version 1.
+pub(super) fn created(create: &proto::CreateTable) -> Result<Snapshot, ReplayError> {
+    let table_id = TableId::from_slice(&create.table_id)
+        .ok_or_else(|| ReplayError::contradiction("the table id has not 16 bytes"))?;
+    let spec = create
+        .spec
+        .as_ref()
+        .ok_or_else(|| ReplayError::contradiction("the table has no specification"))?;
+    let spec = Arc::new(decode_spec(spec).map_err(ReplayError::contradiction)?);
+    let layout =
+        if create.ipc_schema.is_empty() { None } else { Some(bound(&spec, &create.ipc_schema)?) };
+    Ok(Snapshot::empty(table_id, spec, layout))
+}
+
+/// The layout that a stored schema gives.
+pub(super) fn bound(spec: &TableSpec, ipc_schema: &[u8]) -> Result<Arc<TableLayout>, ReplayError> {
+    let schema = decode_schema(ipc_schema).map_err(ReplayError::contradiction)?;
+    let layout = spec.bind(&schema).map_err(|error| {
+        ReplayError::contradiction(format!("schema and specification do not fit: {error}"))
+    })?;
+    Ok(Arc::new(layout))
+}
+
+impl Snapshot {
+    /// An empty table before its first version.
+    pub(crate) fn empty(
+        table_id: TableId,
+        spec: Arc<TableSpec>,
+        layout: Option<Arc<TableLayout>>,
+    ) -> Self {
+        Self {
+            table_id,
+            version: Version(0),
+            commit_time_us: i64::MIN,
+            spec,
+            layout,
+            segments: Vector::new(),
+            segment_versions: HashMap::new(),
+            coverage: Coverage::default(),
+            row_count: 0,
+            file_bytes: 0,
+            append_ids: HashMap::new(),
+            append_order: Vector::new(),
+            properties: HashMap::new(),
+            record_digest: super::frame::NO_RECORD,
+        }
+    }
+
+    fn fold(
+        &mut self,
+        record: &Record,
+        actions: &[Action],
+        digest: Digest,
+    ) -> Result<(), ReplayError> {
+        for action in actions {
+            self.act(record.version, action)?;
+        }
+        self.version = record.version;
+        self.commit_time_us = record.commit_time_us;
+        self.record_digest = digest;
+        for id in &record.append_ids {
+            if id.version != record.version.0 {
+                return Err(ReplayError::contradiction(format!(
+                    "append id \"{}\" in it names version {}",
+                    id.key, id.version
+                )));
+            }
+            let id = proto::AppendId { commit_time_us: record.commit_time_us, ..id.clone() };
+            self.remember_append(Arc::new(id));
+        }
+        self.forget_appends();
+        Ok(())
+    }
+
+    fn act(&mut self, version: Version, action: &Action) -> Result<(), ReplayError> {
+        match action {
+            Action::AddSegment(add) => {
+                if add.shard != 0 {
+                    return Err(ReplayError::future("shards"));
+                }
+                self.add_segment(add, version)
+            }
+            Action::RemoveSegment(remove) => self.remove_segment(&remove.segment_id),
+            Action::CoverageDelta(delta) => self.add_coverage(delta),
+            Action::SetSchema(set) => {
+                self.layout = Some(bound(&self.spec, &set.ipc_schema)?);
+                Ok(())
+            }
+            Action::SetProperties(set) => {
+                for (key, value) in &set.properties {
+                    // An empty value takes the property away.
+                    if value.is_empty() {
+                        self.properties.remove(key);
+                    } else {
+                        self.properties.insert(key.clone(), value.clone());
+                    }
+                }
+                Ok(())
+            }
+            Action::InlineRows(_) => Err(ReplayError::future("inline rows")),
+            Action::MaskSegment(_) => Err(ReplayError::future("ownership masks")),
+            Action::CreateTable(_) => {
+                Err(ReplayError::contradiction("it creates a table that exists"))
+            }
+            Action::PutTable(_) | Action::DropTable(_) => {
+                Err(ReplayError::contradiction("it belongs into the catalog's log"))
+            }
+        }
+    }
+
+    pub(super) fn add_segment(
+        &mut self,
+        add: &proto::AddSegment,
+        version: Version,
+    ) -> Result<(), ReplayError> {
+        let layout = self
+            .layout
+            .as_ref()
+            .ok_or_else(|| ReplayError::contradiction("it adds a segment before a schema"))?;
+        let meta =
+            SegmentMeta::from_proto(add, &layout.schema).map_err(ReplayError::contradiction)?;
+        if self.segment_versions.insert(meta.id, version).is_some() {
+            return Err(ReplayError::contradiction(format!("it adds segment {} again", meta.id)));
+        }
+        let overflow = || ReplayError::contradiction("rows or bytes in all exceed 64 bits");
+        self.row_count = self.row_count.checked_add(meta.row_count).ok_or_else(overflow)?;
+        self.file_bytes = self.file_bytes.checked_add(meta.file_bytes).ok_or_else(overflow)?;
+        self.segments.push_back(Arc::new(meta));
+        Ok(())
+    }
+
+    fn remove_segment(&mut self, id: &[u8]) -> Result<(), ReplayError> {
+        let unknown = || ReplayError::contradiction("it removes a segment that is not there");
+        let id = SegmentId::from_slice(id).ok_or_else(unknown)?;
+        let version = *self.segment_versions.get(&id).ok_or_else(unknown)?;
+        // Segments are in commit order, so the versions that added them find the place without looking at each.
+        let versions = &self.segment_versions;
+        let searched = self.segments.binary_search_by(|segment| {
+            let added = versions.get(&segment.id).copied().unwrap_or_default();
+            // Never equal: the search ends before the first segment of that version.
+            if added < version { std::cmp::Ordering::Less } else { std::cmp::Ordering::Greater }
+        });
+        let (Ok(mut position) | Err(mut position)) = searched;
+        while self.segments.get(position).ok_or_else(unknown)?.id != id {
+            position += 1;
+        }
+        let removed = self.segments.remove(position);
+        self.segment_versions.remove(&id);
+        self.row_count -= removed.row_count;
+        self.file_bytes -= removed.file_bytes;
+        Ok(())
+    }
+
+    fn add_coverage(&mut self, delta: &proto::CoverageDelta) -> Result<(), ReplayError> {
+        if self.spec.index.is_none() {
+            return Err(ReplayError::contradiction("it covers buckets of a plain table"));
+        }
+        let delta = CoverageDelta::decode(&delta.encoded)
+            .map_err(|error| ReplayError::contradiction(error.to_string()))?;
+        let owned = self.coverage.overlap(&delta);
+        if !owned.is_empty() {
+            return Err(ReplayError::contradiction(format!(
+                "it covers {} pairs that an earlier version owns",
+                owned.pair_count()
+            )));
+        }
+        self.coverage.add(&delta);
+        Ok(())
+    }
+
+    pub(super) fn remember_append(&mut self, id: Arc<proto::AppendId>) {
+        self.append_ids.insert((id.principal.clone(), id.key.clone()), Arc::clone(&id));
+        self.append_order.push_back(id);
+    }
+
+    /// Forgets append ids beyond both horizons, oldest first.
+    fn forget_appends(&mut self) {
+        let oldest_kept = self.commit_time_us.saturating_sub(APPEND_ID_HORIZON_US);
+        while self.append_order.len() > APPEND_ID_HORIZON_COUNT {
+            match self.append_order.front() {
+                Some(id) if id.commit_time_us < oldest_kept => {}
+                _ => break,
+            }
+            let Some(id) = self.append_order.pop_front() else { break };
+            let key = (id.principal.clone(), id.key.clone());
+            // A key that was used again after it had been forgotten belongs to its later use.
+            if self.append_ids.get(&key).is_some_and(|known| known.version == id.version) {
+                self.append_ids.remove(&key);
+            }
+        }
+    }
+}

@@ -1,6 +1,34 @@
-//! Reading and publishing log files through the durable store.
+//! Reading and publishing log files through the durable store. The only I/O of the log.
 
-use super::Record;
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
+
+use super::frame::{self, FrameKind};
+use super::replay::State;
+use super::{Digest, LogError, Record, checkpoint};
+use crate::storage::layout::{self, LogFile};
+use crate::storage::{DurableStore, PutError, PutOutcome};
+use crate::types::{AttemptId, TableId, Version};
+
+/// Records read ahead while a log is replayed.
+const READS_IN_FLIGHT: usize = 16;
+
+/// How often a record is written whose outcome was unknown and which is then found absent (C5).
+const PUT_TRIES_MAX: u32 = 3;
+
+/// A record as it is in the log.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredRecord {
+    /// The commit.
+    pub record: Record,
+    /// Digest of its framed bytes.
+    pub digest: Digest,
+    /// Digest of the record before it, as its frame says.
+    pub previous: Digest,
+}
 
 /// What became of an attempt to publish a record.
 #[derive(Debug)]
@@ -8,11 +36,226 @@ pub enum PublishOutcome {
     /// It is in the log, durable.
     Committed,
     /// A rival's record is in that slot.
-    Lost(Box<Record>),
-    /// The slot could not be read back: nobody knows.
-    Unknown(std::io::Error),
+    Lost(Box<StoredRecord>),
+    /// It may be in the log or not, or it is there and not durable: nobody knows.
+    Unknown(io::Error),
+}
+
+/// What a log folder holds, by name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogListing {
+    /// Versions that have a record, ascending.
+    pub records: Vec<Version>,
+    /// Versions that have a checkpoint, ascending.
+    pub checkpoints: Vec<Version>,
 }
 
 /// The log of one table or of the catalog.
-#[derive(Debug)]
-pub struct LogStore {}
+#[derive(Debug, Clone)]
+pub struct LogStore {
+    store: Arc<dyn DurableStore>,
+    folder: String,
+}
+
+impl LogStore {
+    /// The log of a table.
+    pub fn of_table(store: Arc<dyn DurableStore>, table: TableId) -> Self {
+        Self { store, folder: layout::table_log(table) }
+    }
+
+    /// The log of the catalog.
+    pub fn of_catalog(store: Arc<dyn DurableStore>) -> Self {
+        Self { store, folder: layout::CATALOG_LOG.to_owned() }
+    }
+
+    /// The storage beneath.
+    pub fn store(&self) -> &Arc<dyn DurableStore> {
+        &self.store
+    }
+
+    /// The log's folder, below the root.
+    pub fn folder(&self) -> &str {
+        &self.folder
+    }
+
+    /// File of a record, below the root.
+    pub fn record_file(&self, version: Version) -> String {
+        layout::record(&self.folder, version)
+    }
+
+    /// File of a checkpoint, below the root.
+    pub fn checkpoint_file(&self, version: Version) -> String {
+        layout::checkpoint(&self.folder, version)
+    }
+
+    /// Publishes a framed record as `version`, if that slot is free.
+    ///
+    /// A slot that is taken, or an outcome that is unknown, is read back: the attempt id tells whether the record in it is
+    /// this very one (C5).
+    ///
+    /// # Errors
+    /// Of the storage: then nothing was published. `Future` when the slot holds a newer version's record.
+    pub async fn publish(
+        &self,
+        version: Version,
+        framed: Bytes,
+        attempt: AttemptId,
+    ) -> Result<PublishOutcome, LogError> {
+        let file = self.record_file(version);
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let failure = match self.store.put_if_absent(&file, framed.clone()).await {
+                Ok(PutOutcome::Created) => return Ok(PublishOutcome::Committed),
+                Ok(PutOutcome::Exists) => None,
+                Err(PutError::NotStored(source)) if tries == 1 => {
+                    return Err(LogError::Io { action: "write", file, source });
+                }
+                Err(PutError::NotStored(error) | PutError::NotDurable(error)) => {
+                    return Ok(PublishOutcome::Unknown(error));
+                }
+                Err(PutError::Unknown(error)) => Some(error),
+            };
+            match (self.read_record(version).await, failure) {
+                (Ok(Some(found)), _) if found.record.attempt_id == attempt => {
+                    return Ok(match self.store.sync(&file).await {
+                        Ok(()) => PublishOutcome::Committed,
+                        Err(error) => PublishOutcome::Unknown(error),
+                    });
+                }
+                (Ok(Some(found)), _) => return Ok(PublishOutcome::Lost(Box::new(found))),
+                (Ok(None), Some(error)) if tries == PUT_TRIES_MAX => {
+                    return Ok(PublishOutcome::Unknown(error));
+                }
+                (Ok(None), None) if tries == PUT_TRIES_MAX => {
+                    return Ok(PublishOutcome::Unknown(io::Error::other(format!(
+                        "{file} is said to exist and cannot be found"
+                    ))));
+                }
+                (Ok(None), _) => {}
+                (Err(error @ LogError::Future { .. }), _) => return Err(error),
+                (Err(error), _) => {
+                    return Ok(PublishOutcome::Unknown(io::Error::other(error)));
+                }
+            }
+        }
+    }
+
+    /// The record of `version`; `None` when there is none.
+    ///
+    /// # Errors
+    /// `Damaged`, `Future`, or of the storage.
+    pub async fn read_record(&self, version: Version) -> Result<Option<StoredRecord>, LogError> {
+        let file = self.record_file(version);
+        let framed = match self.store.read(&file).await {
+            Ok(framed) => framed,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(LogError::Io { action: "read", file, source }),
+        };
+        let frame = frame::decode(FrameKind::Record, &framed, &file)?;
+        let record = Record::decode(frame.payload, &file)?;
+        if record.version != version {
+            return Err(LogError::Damaged {
+                file,
+                what: format!("it is the record of version {}", record.version),
+            });
+        }
+        Ok(Some(StoredRecord { record, digest: frame::digest(&framed), previous: frame.previous }))
+    }
+
+    /// The records from `first` to `last`, both included, in order, read ahead with bounded concurrency. The chain of
+    /// digests is for the reader to check.
+    pub fn read_records(
+        &self,
+        first: Version,
+        last: Version,
+    ) -> impl Stream<Item = Result<StoredRecord, LogError>> + Send + '_ {
+        futures::stream::iter(first.0..=last.0)
+            .map(move |version| async move {
+                let version = Version(version);
+                self.read_record(version)
+                    .await?
+                    .ok_or_else(|| LogError::Missing { file: self.record_file(version) })
+            })
+            .buffered(READS_IN_FLIGHT)
+    }
+
+    /// What the folder holds.
+    ///
+    /// # Errors
+    /// Of the storage.
+    pub async fn list(&self) -> Result<LogListing, LogError> {
+        let names = self.store.list(&self.folder).await.map_err(|source| LogError::Io {
+            action: "list",
+            file: self.folder.clone(),
+            source,
+        })?;
+        let mut listing = LogListing::default();
+        for name in names {
+            match layout::parse_log_file(&name) {
+                Some(LogFile::Record(version)) => listing.records.push(version),
+                Some(LogFile::Checkpoint(version)) => listing.checkpoints.push(version),
+                None => {}
+            }
+        }
+        listing.records.sort_unstable();
+        listing.checkpoints.sort_unstable();
+        Ok(listing)
+    }
+
+    /// The state that the checkpoint of `version` keeps.
+    pub(super) async fn read_checkpoint<S: State>(&self, version: Version) -> Result<S, LogError> {
+        let file = self.checkpoint_file(version);
+        let framed = self.store.read(&file).await.map_err(|source| LogError::Io {
+            action: "read",
+            file: file.clone(),
+            source,
+        })?;
+        // A large checkpoint takes a while to decode.
+        tokio::task::spawn_blocking(move || checkpoint::decode(&framed, version, &file))
+            .await
+            .map_err(|error| LogError::Io {
+                action: "read",
+                file: self.checkpoint_file(version),
+                source: io::Error::other(error),
+            })?
+    }
+
+    /// Saves a state; a checkpoint that is there already is left alone.
+    pub(super) async fn write_checkpoint<S: State>(&self, state: Arc<S>) -> Result<(), LogError> {
+        let file = self.checkpoint_file(state.version());
+        let failed = |source: io::Error| LogError::Io {
+            action: "write",
+            file: self.checkpoint_file(state.version()),
+            source,
+        };
+        let saved = Arc::clone(&state);
+        let framed = tokio::task::spawn_blocking(move || checkpoint::encode(saved.as_ref()))
+            .await
+            .map_err(|error| failed(io::Error::other(error)))?;
+        let put = self.store.put_if_absent(&file, framed).await;
+        put.map(|_| ()).map_err(|error| failed(error.into_source()))
+    }
+
+    /// Makes durable what is about to be served (C8): the newest record and the folder, and the segments it names.
+    pub(super) async fn sync_newest(&self, newest: &Record) -> Result<(), LogError> {
+        let mut files = vec![self.record_file(newest.version)];
+        if let Some(table_folder) = self.folder.strip_suffix("/_log") {
+            files.extend(newest.added_segments().map(|id| layout::segment_in(table_folder, id)));
+        }
+        for file in files {
+            match self.store.sync(&file).await {
+                Ok(()) => {}
+                // A missing segment fails the queries that need it; the table stays usable (C10).
+                Err(error)
+                    if error.kind() == io::ErrorKind::NotFound
+                        && file != self.record_file(newest.version) =>
+                {
+                    tracing::error!(file, "a segment that the newest version names is missing");
+                }
+                Err(source) => return Err(LogError::Io { action: "sync", file, source }),
+            }
+        }
+        Ok(())
+    }
+}

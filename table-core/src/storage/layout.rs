@@ -51,7 +51,12 @@ pub fn table_data(table: TableId) -> String {
 
 /// File of a segment.
 pub fn segment(table: TableId, segment: SegmentId) -> String {
-    format!("{TABLES}/{table}/data/{segment}.parquet")
+    segment_in(&self::table(table), segment)
+}
+
+/// File of a segment in a table's folder.
+pub fn segment_in(table_folder: &str, segment: SegmentId) -> String {
+    format!("{table_folder}/data/{segment}.parquet")
 }
 
 /// File of a record in a log folder.
