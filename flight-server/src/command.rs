@@ -7,7 +7,7 @@ use coverline_proto::flight::AppendCommand;
 use prost::Message;
 use tonic::Status;
 
-use crate::status;
+use crate::{catalog, status};
 
 /// What every packed message's type URL starts with.
 pub(crate) const TYPE_URL_PREFIX: &str = "type.googleapis.com/";
@@ -20,7 +20,7 @@ pub(crate) const APPEND_COMMAND_TYPE_URL: &str =
 pub(crate) enum AppendTarget {
     /// Flight SQL's bulk ingestion.
     Ingest(CommandStatementIngest),
-    /// Plain Flight: descriptor path `["table"]`.
+    /// Plain Flight: descriptor path `["table"]`, or with schema, or with catalog and schema before it.
     Path(String),
     /// Our own command.
     Command(AppendCommand),
@@ -40,16 +40,25 @@ pub(crate) enum Request {
 /// Reads a descriptor.
 ///
 /// # Errors
-/// INVALID_ARGUMENT when it is neither a path of one name, nor a packed command, nor SQL text.
+/// INVALID_ARGUMENT when it is neither a path of one to three names, nor a packed command, nor SQL text; NOT_FOUND for a path
+/// in another catalog or schema.
 pub(crate) fn parse(descriptor: &FlightDescriptor) -> Result<Request, Status> {
     match DescriptorType::try_from(descriptor.r#type) {
-        Ok(DescriptorType::Path) => match descriptor.path.as_slice() {
-            [table] => Ok(Request::Append(AppendTarget::Path(table.clone()))),
-            path => Err(status::invalid(format!(
-                "a path descriptor must name one table, but it has {} parts; use [\"table\"]",
-                path.len()
-            ))),
-        },
+        Ok(DescriptorType::Path) => {
+            let (catalog, schema, table) = match descriptor.path.as_slice() {
+                [table] => (None, None, table),
+                [schema, table] => (None, Some(schema), table),
+                [catalog, schema, table] => (Some(catalog), Some(schema), table),
+                path => {
+                    return Err(status::invalid(format!(
+                        "a path descriptor must name one table, but it has {} parts; use [\"table\"]",
+                        path.len()
+                    )));
+                }
+            };
+            catalog::check_location(catalog.map(String::as_str), schema.map(String::as_str))?;
+            Ok(Request::Append(AppendTarget::Path(table.clone())))
+        }
         _ if descriptor.cmd.is_empty() => Err(status::invalid(
             "the descriptor is empty; send a Flight SQL command, SQL text, or a path with one table name",
         )),
@@ -107,10 +116,13 @@ mod tests {
                 Request::RawSql(sql.to_owned())
             );
         }
-        assert_eq!(
-            parse(&FlightDescriptor::new_path(vec!["t".into()])).unwrap(),
-            Request::Append(AppendTarget::Path("t".into()))
-        );
+        for path in [vec!["t"], vec!["public", "t"], vec!["coverline", "public", "t"]] {
+            let path = path.into_iter().map(str::to_owned).collect();
+            assert_eq!(
+                parse(&FlightDescriptor::new_path(path)).unwrap(),
+                Request::Append(AppendTarget::Path("t".into()))
+            );
+        }
         let append = AppendCommand { table: "t".into(), ..Default::default() };
         let any =
             Any { type_url: APPEND_COMMAND_TYPE_URL.into(), value: append.encode_to_vec().into() };
@@ -121,12 +133,21 @@ mod tests {
     }
 
     #[test]
+    fn a_path_into_another_schema_is_not_found() {
+        for path in [vec!["main", "t"], vec!["other", "public", "t"]] {
+            let path = path.into_iter().map(str::to_owned).collect();
+            let error = parse(&FlightDescriptor::new_path(path)).unwrap_err();
+            assert_eq!(error.code(), tonic::Code::NotFound);
+        }
+    }
+
+    #[test]
     fn a_descriptor_that_says_nothing_is_refused() {
         for descriptor in [
             FlightDescriptor::new_cmd(Vec::<u8>::new()),
             FlightDescriptor::new_cmd(vec![0xff, 0xfe]),
             FlightDescriptor::new_path(vec![]),
-            FlightDescriptor::new_path(vec!["a".into(), "b".into()]),
+            FlightDescriptor::new_path(vec!["a".into(); 4]),
         ] {
             let error = parse(&descriptor).unwrap_err();
             assert_eq!(error.code(), tonic::Code::InvalidArgument, "{descriptor:?}");

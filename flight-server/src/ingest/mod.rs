@@ -1,4 +1,12 @@
 //! DoPut of rows: guarded decoding, the append, the receipt. Which door a stream came through is `command`'s knowledge.
+//!
+//! `precheck` looks at a message before Arrow does, `decode` turns messages into batches and never panics, `weight` says
+//! what a batch would take once written out.
+
+mod decode;
+mod lz4;
+mod precheck;
+mod weight;
 
 use std::sync::Arc;
 
@@ -10,6 +18,13 @@ use tonic::metadata::MetadataMap;
 use crate::command::AppendTarget;
 use crate::engine::Engine;
 use crate::status;
+
+#[allow(
+    unused_imports,
+    dead_code,
+    reason = "taken into use by the append and by prepared statements"
+)]
+pub(crate) use decode::{DecodeError, DecodeLimits, GuardedDecoder};
 
 /// Appends a stream of Flight data to the table that `target` names.
 ///
