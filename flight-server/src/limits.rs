@@ -29,6 +29,10 @@ pub(crate) const LOCAL_RESET_STREAMS_MAX: usize = 256;
 pub(crate) const DRAIN_TIME: Duration = Duration::from_secs(30);
 /// How long the first message of a DoPut may take.
 pub(crate) const FIRST_MESSAGE_TIME: Duration = Duration::from_secs(30);
+/// How long an append waits for its next message. People type rows into notebooks, so this is no 30 s.
+pub(crate) const APPEND_IDLE_TIME: Duration = Duration::from_secs(5 * 60);
+/// Messages smaller than this, bytes, are decoded where they arrive; moving them to another thread would cost more.
+pub(crate) const DECODE_INLINE_BYTES_MAX: usize = 256 << 10;
 
 /// Text of one SQL statement, bytes.
 pub(crate) const SQL_BYTES_MAX: usize = 64 << 10;

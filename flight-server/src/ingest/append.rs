@@ -1,0 +1,397 @@
+//! Runs one append: messages in, receipts out.
+//!
+//! Rows are written as they arrive. Nothing is read ahead, so a client that sends faster than the table takes is held back by
+//! the connection's flow control. Everything here is dropped when the client goes away, and a dropped append commits
+//! nothing; once a commit has started it finishes by itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
+use arrow::record_batch::RecordBatch;
+use arrow_flight::{FlightData, PutResult};
+use coverline_proto::flight::AppendReceipt;
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
+use prost::Message;
+use table_core::append::{AppendRequest, Receipt};
+use table_core::schema::TableSpec;
+use table_core::types::Version;
+use table_core::{Catalog, Error, ErrorKind, Table};
+use tonic::Status;
+use tracing::{info, warn};
+
+use super::decode::{DecodeLimits, GuardedDecoder};
+use super::request::{Existing, PutRequest};
+use crate::{limits, status};
+
+/// Metadata key that gives a column a meaning beyond its type.
+const EXTENSION_KEY: &str = "ARROW:extension:name";
+
+type Messages = BoxStream<'static, Result<FlightData, Status>>;
+type Answer = BoxStream<'static, Result<PutResult, Status>>;
+
+/// Appends a stream to the table that the request names.
+///
+/// # Errors
+/// What stops an append before its first row. Later errors end the stream that is returned.
+pub(super) async fn run(
+    catalog: &Arc<Catalog>,
+    request: PutRequest,
+    first: FlightData,
+    rest: Messages,
+) -> Result<Answer, Status> {
+    let mut incoming = Incoming::new(first, rest, limits::APPEND_IDLE_TIME);
+    let found = find(catalog, &request).await?;
+    let Some(schema) = incoming.schema().await? else {
+        // A reader without rows may send neither schema nor batch. What is not described cannot be created.
+        let (table, version) = match &found {
+            Some(table) => (table.name(), table.snapshot().version),
+            None => (request.table.clone(), Version::default()),
+        };
+        return Ok(stream::iter([Ok(put_result(&nothing_written(table, version)))]).boxed());
+    };
+    check_extensions(&schema).map_err(|error| status::append(&error))?;
+    let target = match found {
+        Some(table) => Target { table, created: None },
+        None => create(catalog, &request, &schema).await.map_err(|error| status::append(&error))?,
+    };
+    let series = Series { target, request, schema, incoming, receipts: 0, done: false };
+    Ok(stream::unfold(series, Series::step).boxed())
+}
+
+/// The table, when it is there and may be appended to; `None` when it is to be created.
+async fn find(catalog: &Arc<Catalog>, request: &PutRequest) -> Result<Option<Arc<Table>>, Status> {
+    let refuse = |kind, text: String| Err(status::append(&Error::new(kind, text)));
+    let name = &request.table;
+    match catalog.table(name).await {
+        Ok(table) => match request.mode.existing {
+            Existing::Fail => refuse(
+                ErrorKind::AlreadyExists,
+                format!("table \"{name}\" exists; append to it, or choose another name"),
+            ),
+            Existing::Replace => refuse(
+                ErrorKind::Unsupported,
+                format!(
+                    "table \"{name}\" exists and replacing a table is not supported; drop it, then ingest again"
+                ),
+            ),
+            Existing::Append => {
+                check_spec(&table, request.spec.as_ref())
+                    .map_err(|error| status::append(&error))?;
+                Ok(Some(table))
+            }
+        },
+        Err(error) if error.kind() == ErrorKind::NotFound && request.mode.create => Ok(None),
+        Err(error) => Err(status::append(&error)),
+    }
+}
+
+/// An append that says how its table is made must mean the table that is there: silently using another bucket would change
+/// what counts as an overlap.
+fn check_spec(table: &Table, asked: Option<&TableSpec>) -> Result<(), Error> {
+    let Some(asked) = asked else { return Ok(()) };
+    let snapshot = table.snapshot();
+    if *asked == *snapshot.spec {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Precondition,
+        format!(
+            "table \"{}\" exists with {}, but the append asks for {}; leave these options out to append to it as it is",
+            table.name(),
+            describe(&snapshot.spec),
+            describe(asked),
+        ),
+    ))
+}
+
+fn describe(spec: &TableSpec) -> String {
+    match &spec.index {
+        None => "no index".to_owned(),
+        Some(index) => format!(
+            "index column \"{}\", bucket {}, entity columns [{}], time zone \"{}\"",
+            index.column,
+            index.bucket,
+            index.entity_columns.join(", "),
+            index.time_zone
+        ),
+    }
+}
+
+/// Extension types carry a meaning that a table would lose without a word.
+fn check_extensions(schema: &Schema) -> Result<(), Error> {
+    fn extension(field: &FieldRef) -> Option<(&str, &str)> {
+        if let Some(name) = field.metadata().get(EXTENSION_KEY) {
+            return Some((field.name(), name));
+        }
+        match field.data_type() {
+            DataType::List(child)
+            | DataType::LargeList(child)
+            | DataType::ListView(child)
+            | DataType::LargeListView(child)
+            | DataType::FixedSizeList(child, _)
+            | DataType::Map(child, _) => extension(child),
+            DataType::Struct(children) => children.iter().find_map(extension),
+            _ => None,
+        }
+    }
+    match schema.fields().iter().find_map(extension) {
+        None => Ok(()),
+        Some((column, name)) => Err(Error::new(
+            ErrorKind::Invalid,
+            format!(
+                "column \"{column}\" has the extension type \"{name}\", which tables do not keep; cast it to its storage type"
+            ),
+        )),
+    }
+}
+
+async fn create(
+    catalog: &Arc<Catalog>,
+    request: &PutRequest,
+    schema: &SchemaRef,
+) -> Result<Target, Error> {
+    let spec = request.spec.clone().unwrap_or_else(TableSpec::plain);
+    let adopted = Some(Arc::clone(schema));
+    match catalog.create_table(&request.table, spec, adopted, "").await {
+        Ok(table) => {
+            let version = table.snapshot().version;
+            info!(table = request.table, "created by an ingestion");
+            Ok(Target { table, created: Some(Created { catalog: Arc::clone(catalog), version }) })
+        }
+        // Somebody else was faster; with create-or-append that is as good as having been first.
+        Err(error)
+            if error.kind() == ErrorKind::AlreadyExists
+                && request.mode.existing == Existing::Append =>
+        {
+            let table = catalog.table(&request.table).await?;
+            check_spec(&table, request.spec.as_ref())?;
+            Ok(Target { table, created: None })
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The table appended to. A table created for an append goes with it when the append fails or its client goes away, so that
+/// a retry finds what the first try found.
+struct Target {
+    table: Arc<Table>,
+    created: Option<Created>,
+}
+
+struct Created {
+    catalog: Arc<Catalog>,
+    version: Version,
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        let Some(created) = self.created.take() else { return };
+        let table = Arc::clone(&self.table);
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        runtime.spawn(async move {
+            // Not ours alone any more when somebody has appended to it since.
+            if table.snapshot().version != created.version {
+                return;
+            }
+            let name = table.name();
+            if let Err(error) = created.catalog.drop_table(&name, "").await {
+                warn!(table = name, %error, "a table whose first ingestion failed could not be dropped");
+            }
+        });
+    }
+}
+
+/// The commits of one stream: one at its end, or one after each batch.
+struct Series {
+    target: Target,
+    request: PutRequest,
+    schema: SchemaRef,
+    incoming: Incoming,
+    receipts: u64,
+    done: bool,
+}
+
+impl Series {
+    /// The next receipt, or the error that ends the stream.
+    async fn step(mut self) -> Option<(Result<PutResult, Status>, Self)> {
+        if self.done {
+            return None;
+        }
+        let next = match self.request.commit_each_batch {
+            true => self.next_batch().await,
+            false => self.whole_stream().await.map(Some),
+        };
+        match next {
+            Ok(Some(receipt)) => {
+                self.receipts += 1;
+                let result = put_result(&receipt);
+                Some((Ok(result), self))
+            }
+            Ok(None) => None,
+            Err(status) => {
+                self.done = true;
+                Some((Err(status), self))
+            }
+        }
+    }
+
+    async fn whole_stream(&mut self) -> Result<Receipt, Status> {
+        self.done = true;
+        let mut append =
+            self.target.table.append(self.append_request(self.request.append_id.clone()));
+        append.begin(&self.schema).await.map_err(|error| status::append(&error))?;
+        while let Some(batch) = self.incoming.batch().await? {
+            append.write(batch).await.map_err(|error| status::append(&error))?;
+        }
+        self.commit(append).await
+    }
+
+    /// Commits the next batch by itself. A stream without batches is one empty append, which adopts its schema.
+    async fn next_batch(&mut self) -> Result<Option<Receipt>, Status> {
+        let batch = self.incoming.batch().await?;
+        if batch.is_none() {
+            self.done = true;
+            if self.receipts > 0 {
+                return Ok(None);
+            }
+        }
+        // One id cannot stand for several commits; the place in the stream makes it unique, and equal in a retry.
+        let append_id = self.request.append_id.as_ref().map(|id| format!("{id}/{}", self.receipts));
+        let mut append = self.target.table.append(self.append_request(append_id));
+        append.begin(&self.schema).await.map_err(|error| status::append(&error))?;
+        if let Some(batch) = batch {
+            append.write(batch).await.map_err(|error| status::append(&error))?;
+        }
+        self.commit(append).await.map(Some)
+    }
+
+    fn append_request(&self, append_id: Option<String>) -> AppendRequest {
+        AppendRequest { on_overlap: self.request.on_overlap, append_id, principal: String::new() }
+    }
+
+    async fn commit(&mut self, append: table_core::append::Append) -> Result<Receipt, Status> {
+        // From here on the commit may happen whatever becomes of this call, so a table created for it stays.
+        let created = self.target.created.take();
+        let receipt = match append.commit().await {
+            Ok(receipt) => receipt,
+            Err(error) => {
+                if !matches!(error.kind(), ErrorKind::Indeterminate | ErrorKind::Internal) {
+                    self.target.created = created;
+                }
+                return Err(status::append(&error));
+            }
+        };
+        info!(
+            table = receipt.table,
+            version = receipt.version.0,
+            rows = receipt.row_count,
+            rows_skipped = receipt.rows_skipped,
+            repeated = receipt.repeated,
+            "appended"
+        );
+        Ok(receipt)
+    }
+}
+
+fn put_result(receipt: &Receipt) -> PutResult {
+    let receipt = AppendReceipt {
+        record_count: i64::try_from(receipt.row_count).unwrap_or(i64::MAX),
+        table: receipt.table.clone(),
+        version: receipt.version.0,
+        rows_skipped: receipt.rows_skipped,
+        buckets_covered: receipt.buckets_covered,
+        segment_count: receipt.segment_count,
+        repeated: receipt.repeated,
+    };
+    PutResult { app_metadata: receipt.encode_to_vec().into() }
+}
+
+fn nothing_written(table: String, version: Version) -> Receipt {
+    Receipt {
+        table,
+        version,
+        row_count: 0,
+        rows_skipped: 0,
+        buckets_covered: 0,
+        segment_count: 0,
+        repeated: false,
+    }
+}
+
+/// The messages of one stream, decoded one at a time.
+pub(super) struct Incoming {
+    first: Option<FlightData>,
+    rest: Messages,
+    /// `None` only while a message is being decoded on another thread.
+    decoder: Option<GuardedDecoder>,
+    idle_time: Duration,
+}
+
+impl Incoming {
+    pub(super) fn new(first: FlightData, rest: Messages, idle_time: Duration) -> Self {
+        let decoder = Some(GuardedDecoder::new(DecodeLimits::default()));
+        Self { first: Some(first), rest, decoder, idle_time }
+    }
+
+    /// Reads up to the schema; `None` when the stream ends without one.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT, RESOURCE_EXHAUSTED, DEADLINE_EXCEEDED, or what the transport says.
+    pub(super) async fn schema(&mut self) -> Result<Option<SchemaRef>, Status> {
+        loop {
+            if let Some(schema) = self.decoder.as_ref().and_then(GuardedDecoder::schema) {
+                return Ok(Some(Arc::clone(schema)));
+            }
+            match self.message().await? {
+                Some(message) => self.decode(message).await?,
+                None => return Ok(None),
+            };
+        }
+    }
+
+    /// The next batch; `None` at the end of the stream.
+    ///
+    /// # Errors
+    /// See [`Incoming::schema`].
+    pub(super) async fn batch(&mut self) -> Result<Option<RecordBatch>, Status> {
+        while let Some(message) = self.message().await? {
+            if let Some(batch) = self.decode(message).await? {
+                return Ok(Some(batch));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn message(&mut self) -> Result<Option<FlightData>, Status> {
+        if let Some(first) = self.first.take() {
+            return Ok(Some(first));
+        }
+        match tokio::time::timeout(self.idle_time, self.rest.next()).await {
+            Ok(message) => message.transpose().map_err(status::not_committed),
+            Err(_) => Err(status::not_committed(status::deadline(format!(
+                "no message came for {} s, so the append was given up and nothing was committed; append again",
+                self.idle_time.as_secs()
+            )))),
+        }
+    }
+
+    async fn decode(&mut self, message: FlightData) -> Result<Option<RecordBatch>, Status> {
+        let Some(mut decoder) = self.decoder.take() else {
+            return Err(status::internal("a decoder is gone"));
+        };
+        let (decoder, decoded) = if message.data_body.len() < limits::DECODE_INLINE_BYTES_MAX {
+            let decoded = decoder.push(message);
+            (decoder, decoded)
+        } else {
+            let work = tokio::task::spawn_blocking(move || {
+                let decoded = decoder.push(message);
+                (decoder, decoded)
+            });
+            work.await.map_err(|_| status::internal("decoding a batch failed"))?
+        };
+        self.decoder = Some(decoder);
+        decoded.map_err(|error| status::append(&error.into()))
+    }
+}
