@@ -464,7 +464,7 @@ def test_empty_appends_commit_no_rows(prices: coverline.Table) -> None:
     for nothing in (
         day_of(1).slice(0, 0),
         pa.RecordBatchReader.from_batches(SCHEMA, []),
-        pa.RecordBatchReader.from_batches(SCHEMA, [SCHEMA.empty_table().combine_chunks().to_batches() or []][0] or []),
+        pa.RecordBatchReader.from_batches(SCHEMA, [pa.RecordBatch.from_pylist([], SCHEMA)] * 3),
     ):
         receipt = prices.append(nothing)
         assert (receipt.row_count, receipt.version) == (0, first.version)
