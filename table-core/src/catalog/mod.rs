@@ -168,6 +168,10 @@ impl Catalog {
         let table = cell
             .get_or_try_init(|| async { Table::open(&self.context, id, name).await.map(Arc::new) })
             .await?;
+        // Dropped meanwhile: the handle must not outlive the name.
+        if self.find(name)? != id {
+            return Err(not_found(&self.head.current(), name));
+        }
         Ok(Arc::clone(table))
     }
 

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use coverline_proto::log as proto;
-use imbl::OrdMap;
+use imbl::{HashMap, OrdMap};
 
 use crate::log::checkpoint::record_digest;
 use crate::log::record::{Action, Record};
@@ -20,6 +20,8 @@ pub(super) struct CatalogState {
     commit_time_us: i64,
     record_digest: Digest,
     pub(super) tables: OrdMap<String, TableId>,
+    /// The other way round.
+    names: HashMap<TableId, String>,
 }
 
 impl CatalogState {
@@ -28,8 +30,7 @@ impl CatalogState {
             Action::PutTable(put) => self.put(put),
             Action::DropTable(drop) => {
                 let id = table_id(&drop.table_id)?;
-                let name = self.tables.iter().find(|(_, table)| **table == id);
-                let name = name.map(|(name, _)| name.clone()).ok_or_else(|| {
+                let name = self.names.remove(&id).ok_or_else(|| {
                     ReplayError::contradiction(format!("it drops table {id}, which is not there"))
                 })?;
                 self.tables.remove(&name);
@@ -44,7 +45,7 @@ impl CatalogState {
             return Err(ReplayError::future(format!("schema \"{}\"", put.schema_name)));
         }
         let id = table_id(&put.table_id)?;
-        if self.tables.values().any(|table| *table == id) {
+        if self.names.insert(id, put.name.clone()).is_some() {
             return Err(ReplayError::future("renamed tables"));
         }
         if self.tables.insert(put.name.clone(), id).is_some() {
@@ -97,6 +98,7 @@ impl State for CatalogState {
             commit_time_us: i64::MIN,
             record_digest: frame::NO_RECORD,
             tables: OrdMap::new(),
+            names: HashMap::new(),
         };
         state.fold(record, digest)?;
         Ok(state)
@@ -134,6 +136,7 @@ impl State for CatalogState {
             commit_time_us: checkpoint.commit_time_us,
             record_digest: record_digest(&checkpoint)?,
             tables: OrdMap::new(),
+            names: HashMap::new(),
         };
         for put in &checkpoint.catalog_tables {
             state.put(put)?;

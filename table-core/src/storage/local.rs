@@ -140,6 +140,7 @@ impl Files {
                 Err(error) => Err(PutError::NotDurable(error)),
             },
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(PutOutcome::Exists),
+            Err(error) if is_definite(&error) => Err(PutError::NotStored(error)),
             Err(error) => Err(PutError::Unknown(error)),
         };
         self.remove_staging(staging);
@@ -166,6 +167,23 @@ impl Files {
 
 fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// Failures of `link(2)` after which the new name certainly does not exist; an I/O error is not one of them.
+fn is_definite(error: &io::Error) -> bool {
+    use io::ErrorKind::{
+        InvalidInput, NotFound, PermissionDenied, ReadOnlyFilesystem, TooManyLinks, Unsupported,
+    };
+    is_full(error)
+        || matches!(
+            error.kind(),
+            InvalidInput
+                | NotFound
+                | PermissionDenied
+                | ReadOnlyFilesystem
+                | TooManyLinks
+                | Unsupported
+        )
 }
 
 #[async_trait]

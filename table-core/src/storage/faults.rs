@@ -1,1 +1,0 @@
-//! Faulty and recording stores for tests.

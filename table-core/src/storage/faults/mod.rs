@@ -1,0 +1,13 @@
+//! Faulty and recording storage for tests.
+//!
+//! [`SimDisk`] is a disk in memory that knows what is durable: it records every operation, fails any of them before or after
+//! its effect, fills up, and builds the states that a crash could leave behind. [`FlakyStore`] stands above any store and
+//! gives the answers that a remote store gives on a bad day.
+
+mod crash;
+mod disk;
+mod flaky;
+
+pub use crash::{CRASH_STATES_MAX, CrashState};
+pub use disk::{Fault, FaultKind, FaultTime, Operation, SimDisk, Step};
+pub use flaky::{FlakyStore, PutFault};
