@@ -111,6 +111,8 @@ impl SegmentMeta {
             sorted: self.sorted,
             shard: 0,
             footer_bytes: self.footer_bytes,
+            // Set where checkpoints are saved.
+            version: 0,
         }
     }
 
