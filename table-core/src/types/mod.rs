@@ -1,9 +1,12 @@
 //! Small value types that keep one number from passing for another. No I/O, no Arrow batches.
 
 mod bucket;
+mod calendar;
 mod entity;
 mod id;
+mod width;
 
-pub use bucket::{BucketId, BucketParseError, BucketWidth, Bucketing, CalendarUnit, IndexType};
+pub use bucket::{BucketId, Bucketing, IndexType};
 pub use entity::{EntityKey, EntityType, EntityValue, encode_entities};
 pub use id::{AttemptId, SegmentId, TableId, Version};
+pub use width::{BucketParseError, BucketWidth, CalendarUnit};
