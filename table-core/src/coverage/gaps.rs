@@ -1,7 +1,9 @@
 //! Gaps and completeness, computed from runs alone.
+//!
+//! Costs follow the runs, never the span: buckets that no instant falls into are counted by the bucketing, not visited.
 
-use super::Run;
-use crate::types::EntityKey;
+use super::{Run, Runs};
+use crate::types::{BucketId, Bucketing, EntityKey};
 
 /// Buckets without rows between covered ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,5 +26,87 @@ pub struct Completeness {
     /// Of those, covered.
     pub present: u64,
     /// Last bucket before the first missing one; `None` when the first bucket of the range is missing.
-    pub complete_until: Option<crate::types::BucketId>,
+    pub complete_until: Option<BucketId>,
+}
+
+/// Buckets of a run that instants fall into; 2^64 (all of `i64`) counts as one less.
+fn real_buckets(bucketing: &Bucketing, run: Run) -> u64 {
+    let real = run.bucket_count() - u128::from(bucketing.empty_count(run.first, run.last));
+    u64::try_from(real).unwrap_or(u64::MAX)
+}
+
+/// The runs between `runs` that lie inside `window` and hold at least one real bucket.
+fn missing_runs(runs: &Runs, bucketing: &Bucketing, window: Run) -> impl Iterator<Item = Run> {
+    // First bucket not looked at yet; `None` behind the last of i64.
+    let mut next = Some(window.first);
+    let mut covered = runs.within(window);
+    let mut done = false;
+    std::iter::from_fn(move || {
+        while !done {
+            let run = covered.next();
+            let from = next;
+            let until = match run {
+                Some(run) => {
+                    next = run.last.0.checked_add(1).map(BucketId);
+                    run.first.0.checked_sub(1).map(BucketId)
+                }
+                None => {
+                    done = true;
+                    Some(window.last)
+                }
+            };
+            if let (Some(first), Some(last)) = (from, until)
+                && first <= last
+                && real_buckets(bucketing, Run { first, last }) > 0
+            {
+                return Some(Run { first, last });
+            }
+        }
+        None
+    })
+}
+
+/// Adds the gaps of one entity: between its first and last bucket, or inside `range`.
+pub(super) fn gaps_of(
+    entity: &EntityKey,
+    runs: &Runs,
+    bucketing: &Bucketing,
+    range: Option<Run>,
+    found: &mut Vec<Gap>,
+) {
+    let Some(window) = range.or_else(|| runs.bounds()) else {
+        return;
+    };
+    for missing in missing_runs(runs, bucketing, window) {
+        let bucket_count = real_buckets(bucketing, missing);
+        found.push(Gap { entity: entity.clone(), missing, bucket_count });
+    }
+}
+
+/// How much of `range` one entity covers.
+pub(super) fn completeness_of(
+    entity: EntityKey,
+    runs: &Runs,
+    bucketing: &Bucketing,
+    range: Run,
+) -> Completeness {
+    let present: u128 =
+        runs.within(range).map(|run| u128::from(real_buckets(bucketing, run))).sum();
+    // Everything covered before the first missing bucket ends the complete part.
+    let complete_until = match missing_runs(runs, bucketing, range).next() {
+        Some(missing) => missing.first.0.checked_sub(1).and_then(|last| {
+            let before = Run { first: range.first, last: BucketId(last) };
+            (before.first <= before.last)
+                .then(|| runs.within(before).last())
+                .flatten()
+                .map(|run| run.last)
+        }),
+        None => runs.within(range).last().map(|run| run.last),
+    };
+    Completeness {
+        entity,
+        expected: real_buckets(bucketing, range),
+        present: u64::try_from(present).unwrap_or(u64::MAX),
+        complete_until,
+    }
 }

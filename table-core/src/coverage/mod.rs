@@ -12,6 +12,7 @@ mod delta;
 mod gaps;
 mod index;
 mod intern;
+mod packed;
 mod runs;
 
 pub use codec::CodecError;
