@@ -28,6 +28,9 @@ use crate::{limits, status};
 /// Metadata key that gives a column a meaning beyond its type.
 const EXTENSION_KEY: &str = "ARROW:extension:name";
 
+/// `FlightData.app_metadata` of a message without Arrow header by which a client gives its append up; see flight.proto.
+const ABORT_MARK: &[u8] = b"coverline:abort";
+
 type Messages = BoxStream<'static, Result<FlightData, Status>>;
 type Answer = BoxStream<'static, Result<PutResult, Status>>;
 
@@ -378,6 +381,12 @@ impl Incoming {
     }
 
     async fn decode(&mut self, message: FlightData) -> Result<Option<RecordBatch>, Status> {
+        if message.data_header.is_empty() && message.app_metadata.as_ref() == ABORT_MARK {
+            return Err(status::append(&Error::new(
+                ErrorKind::Invalid,
+                "the client gave the append up, so nothing of it was committed",
+            )));
+        }
         let Some(mut decoder) = self.decoder.take() else {
             return Err(status::internal("a decoder is gone"));
         };
