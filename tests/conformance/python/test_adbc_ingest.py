@@ -1,0 +1,212 @@
+"""ADBC bulk ingestion: modes, what clients really send, and INSERT through the same door of rules."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import adbc_driver_flightsql.dbapi as adbc
+import pyarrow as pa
+import pytest
+from adbc_driver_manager import AdbcStatusCode
+from conftest import DAY, SCHEMA, Server, day_of
+
+PLAIN = pa.table({"id": pa.array([1, 2, 3], pa.int64()), "name": ["a", "b", None]})
+
+
+def test_append_to_a_table(cursor: Any, prices: str, count: Callable[[str], int]) -> None:
+    assert cursor.adbc_ingest(prices, day_of(0), mode="append") == 48
+    assert cursor.adbc_ingest(prices, day_of(1).to_reader(max_chunksize=5), mode="append") == 48
+    assert cursor.adbc_ingest(prices, day_of(2).combine_chunks().to_batches()[0], mode="append") == 48
+    assert count(prices) == 144
+
+
+def test_append_to_a_missing_table_is_not_found(cursor: Any) -> None:
+    with pytest.raises(adbc.ProgrammingError, match="nowhere") as caught:
+        cursor.adbc_ingest("nowhere", day_of(0), mode="append")
+    assert caught.value.status_code == AdbcStatusCode.NOT_FOUND
+
+
+def test_create_makes_a_plain_table_once(cursor: Any, name: str, count: Callable[[str], int]) -> None:
+    assert cursor.adbc_ingest(name, PLAIN, mode="create") == 3
+    with pytest.raises(adbc.ProgrammingError, match=name) as caught:
+        cursor.adbc_ingest(name, PLAIN, mode="create")
+    assert caught.value.status_code == AdbcStatusCode.ALREADY_EXISTS
+    assert count(name) == 3
+    cursor.execute(f"SELECT * FROM {name} ORDER BY id")
+    assert cursor.fetch_arrow_table().to_pylist() == PLAIN.to_pylist()
+
+
+def test_create_append_makes_the_table_or_adds_to_it(cursor: Any, name: str, count: Callable[[str], int]) -> None:
+    for rows in (3, 6, 9):
+        assert cursor.adbc_ingest(name, PLAIN, mode="create_append") == 3
+        assert count(name) == rows
+
+
+def test_create_append_keeps_the_rules_of_a_time_series_table(cursor: Any, loaded: str, count: Callable[[str], int]) -> None:
+    assert cursor.adbc_ingest(loaded, day_of(1), mode="create_append") == 48
+    with pytest.raises(adbc.ProgrammingError) as caught:
+        cursor.adbc_ingest(loaded, day_of(1), mode="create_append")
+    assert caught.value.status_code == AdbcStatusCode.ALREADY_EXISTS
+    assert count(loaded) == 96
+
+
+def test_replace_works_or_says_that_it_does_not(cursor: Any, name: str, count: Callable[[str], int]) -> None:
+    cursor.adbc_ingest(name, PLAIN, mode="create")
+    try:
+        cursor.adbc_ingest(name, PLAIN.slice(0, 1), mode="replace")
+    except adbc.NotSupportedError as error:
+        assert "replace" in str(error).lower()
+        assert count(name) == 3
+    else:
+        assert count(name) == 1
+
+
+def test_an_overlap_carries_its_details(cursor: Any, loaded: str, count: Callable[[str], int]) -> None:
+    with pytest.raises(adbc.ProgrammingError) as caught:
+        cursor.adbc_ingest(loaded, day_of(0, hours=range(22, 26)), mode="append")
+    error = caught.value
+    assert error.status_code == AdbcStatusCode.ALREADY_EXISTS
+    for word in (loaded, "4 buckets", "AAPL", "2025-03-01T22:00:00Z"):
+        assert word in str(error)
+    details = dict(error.details)
+    assert b"COVERAGE_OVERLAP" in as_bytes(details["grpc-status-details-bin"])
+    assert as_bytes(details["x-coverline-error"]) == b"COVERAGE_OVERLAP"
+    assert as_bytes(details["x-coverline-overlap-count"]) == b"4"
+    assert count(loaded) == 48
+
+
+def as_bytes(value: object) -> bytes:
+    return value if isinstance(value, bytes) else str(value).encode()
+
+
+def test_headers_choose_skip_and_an_append_id(server: Server, loaded: str, count: Callable[[str], int]) -> None:
+    prefix = "adbc.flight.sql.rpc.call_header."
+    with (
+        adbc.connect(server.url, db_kwargs={f"{prefix}x-coverline-on-overlap": "skip"}, autocommit=True) as connection,
+        connection.cursor() as cursor,
+    ):
+        assert cursor.adbc_ingest(loaded, pa.concat_tables([day_of(0), day_of(1)]), mode="append") == 48
+    with (
+        adbc.connect(server.url, db_kwargs={f"{prefix}x-coverline-append-id": f"id-{loaded}"}, autocommit=True) as connection,
+        connection.cursor() as cursor,
+    ):
+        assert cursor.adbc_ingest(loaded, day_of(2), mode="append") == 48
+        assert cursor.adbc_ingest(loaded, day_of(2), mode="append") == 48
+    assert count(loaded) == 144
+
+
+def test_a_source_that_fails_half_way_commits_nothing(cursor: Any, loaded: str, count: Callable[[str], int]) -> None:
+    def batches() -> Iterator[pa.RecordBatch]:
+        yield from day_of(1).to_batches()
+        raise RuntimeError("the feed broke")
+
+    with pytest.raises(Exception, match="the feed broke"):
+        cursor.adbc_ingest(loaded, pa.RecordBatchReader.from_batches(SCHEMA, batches()), mode="append")
+    assert count(loaded) == 48
+    assert cursor.adbc_ingest(loaded, day_of(1), mode="append") == 48
+
+
+def test_nothing_ingested_is_nothing_written(cursor: Any, loaded: str, name: str, count: Callable[[str], int]) -> None:
+    assert cursor.adbc_ingest(loaded, day_of(1).slice(0, 0), mode="append") == 0
+    assert cursor.adbc_ingest(loaded, pa.RecordBatchReader.from_batches(SCHEMA, []), mode="append") == 0
+    assert count(loaded) == 48
+
+
+def test_catalog_and_schema_are_honoured(cursor: Any, loaded: str, server: Server) -> None:
+    assert cursor.adbc_ingest(loaded, day_of(1), mode="append", catalog_name="coverline", db_schema_name="public") == 48
+    # The cursor keeps both for later calls, so each case gets a connection of its own.
+    for catalog, schema in (("nowhere", None), (None, "nowhere")):
+        with adbc.connect(server.url, autocommit=True) as connection, connection.cursor() as other:
+            with pytest.raises(adbc.ProgrammingError, match="nowhere") as caught:
+                other.adbc_ingest(loaded, day_of(2), mode="append", catalog_name=catalog, db_schema_name=schema)
+            assert caught.value.status_code == AdbcStatusCode.NOT_FOUND
+
+
+def test_a_temporary_table_is_not_supported(cursor: Any, name: str) -> None:
+    with pytest.raises(adbc.NotSupportedError):
+        cursor.adbc_ingest(name, PLAIN, mode="create", temporary=True)
+
+
+def test_odd_table_names(cursor: Any, name: str, count: Callable[[str], int]) -> None:
+    for odd in (f"Upper {name}", f"it's {name}", f"ünï {name}", f"100% {name}"):
+        assert cursor.adbc_ingest(odd, PLAIN, mode="create") == 3
+        assert count(odd) == 3
+
+
+@pytest.mark.parametrize(
+    ("column", "sent", "stored"),
+    [
+        ("utf8", pa.array(["a", None]), pa.string()),
+        ("large_utf8", pa.array(["a", None], pa.large_string()), pa.string()),
+        ("utf8_view", pa.array(["a", "longer than twelve bytes"], pa.string_view()), pa.string()),
+        ("binary", pa.array([b"a", None], pa.binary()), pa.binary()),
+        ("large_binary", pa.array([b"a", None], pa.large_binary()), pa.binary()),
+        ("binary_view", pa.array([b"a", b"longer than twelve bytes"], pa.binary_view()), pa.binary()),
+        ("dictionary", pa.array(["a", "b"]).dictionary_encode(), pa.string()),
+        ("bool", pa.array([True, None]), pa.bool_()),
+        ("int8", pa.array([1, None], pa.int8()), pa.int8()),
+        ("uint64", pa.array([2**64 - 1, None], pa.uint64()), pa.uint64()),
+        ("float32", pa.array([1.5, None], pa.float32()), pa.float32()),
+        ("float16", pa.array([1.5, 2.5], pa.float16()), pa.float32()),
+        ("decimal128", pa.array([decimal.Decimal("1.25"), None], pa.decimal128(20, 2)), pa.decimal128(20, 2)),
+        ("decimal32", pa.array([decimal.Decimal("1.25"), None], pa.decimal32(5, 2)), pa.decimal128(5, 2)),
+        ("date32", pa.array([datetime.date(2025, 3, 1), None]), pa.date32()),
+        ("time64", pa.array([datetime.time(1, 2, 3), None], pa.time64("us")), pa.time64("us")),
+        ("timestamp_s", pa.array([datetime.datetime(2025, 3, 1), None], pa.timestamp("s")), pa.timestamp("s")),
+        ("timestamp_tz", pa.array([DAY, None], pa.timestamp("ns", "Europe/Berlin")), pa.timestamp("ns", "Europe/Berlin")),
+        ("duration", pa.array([datetime.timedelta(seconds=1), None], pa.duration("us")), pa.duration("us")),
+        ("list", pa.array([[1, 2], None], pa.list_(pa.int64())), pa.list_(pa.int64())),
+        ("large_list", pa.array([[1, 2], None], pa.large_list(pa.int64())), pa.list_(pa.int64())),
+        ("struct", pa.array([{"x": 1}, None], pa.struct([("x", pa.int64())])), pa.struct([("x", pa.int64())])),
+        ("null", pa.nulls(2), pa.string()),
+    ],
+)
+def test_types_are_stored_in_their_portable_form(cursor: Any, name: str, column: str, sent: pa.Array, stored: pa.DataType) -> None:
+    assert cursor.adbc_ingest(name, pa.table({"id": [1, 2], column: sent}), mode="create") == 2
+    cursor.execute(f"SELECT {column} FROM {name} ORDER BY id")
+    found = cursor.fetch_arrow_table()
+    assert found.schema.field(0).type == stored
+    assert found[column].to_pylist() == sent.to_pylist()
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        day_of(1).select(["close", "symbol", "ts"]),
+        day_of(1).set_column(1, "symbol", day_of(1)["symbol"].cast(pa.string_view())),
+        day_of(1).set_column(1, "symbol", day_of(1)["symbol"].combine_chunks().dictionary_encode()),
+        day_of(1).set_column(0, "ts", day_of(1)["ts"].cast(pa.timestamp("ms", "UTC"))),
+        day_of(1).set_column(2, "close", day_of(1)["close"].cast(pa.float32())),
+        day_of(1).set_column(2, "close", day_of(1)["close"].cast(pa.int32())),
+        day_of(1).drop_columns(["close"]),
+        day_of(1).replace_schema_metadata({"pandas": "{}"}),
+        day_of(1).cast(pa.schema([field.with_nullable(False).with_metadata({"k": "v"}) for field in SCHEMA])),
+    ],
+    ids=["order", "view", "dictionary", "unit", "float32", "int32", "missing", "metadata", "nullability"],
+)
+def test_what_fits_without_loss_is_taken(cursor: Any, loaded: str, sent: pa.Table) -> None:
+    assert cursor.adbc_ingest(loaded, sent, mode="append") == 48
+    cursor.execute(f"SELECT * FROM {loaded} WHERE ts >= '2025-03-02T00:00:00Z' ORDER BY symbol, ts")
+    found = cursor.fetch_arrow_table()
+    assert found.schema.names == SCHEMA.names
+    assert found.select(["ts", "symbol"]).to_pylist() == day_of(1).sort_by([("symbol", "ascending"), ("ts", "ascending")]).select(
+        ["ts", "symbol"]
+    ).to_pylist()
+
+
+def test_a_batch_of_sixteen_megabytes_is_taken_whole(cursor: Any, name: str) -> None:
+    rows = 20_000
+    big = pa.table({"id": range(rows), "text": ["x" * 1000] * rows}).combine_chunks()
+    assert cursor.adbc_ingest(name, big.to_batches()[0], mode="create") == rows
+    cursor.execute(f"SELECT sum(length(text)) FROM {name}")
+    assert cursor.fetchone() == (rows * 1000,)
+
+
+def test_a_thousand_columns(cursor: Any, name: str) -> None:
+    wide = pa.table({f"c{number}": [number] for number in range(1000)})
+    assert cursor.adbc_ingest(name, wide, mode="create") == 1
+    cursor.execute(f"SELECT * FROM {name}")
+    assert cursor.fetch_arrow_table().to_pylist() == wide.to_pylist()
