@@ -81,6 +81,18 @@ def test_without_details_the_code_decides(raised: BaseException, kind: type[cove
     assert type(errors.from_flight(raised)) is kind
 
 
+def test_the_trailer_tells_what_pyarrow_hides() -> None:
+    trailer = structured("SCHEMA_MISMATCH", message="column \"close\"").extra_info
+    error = errors.from_flight(pa.ArrowInvalid("Flight returned invalid argument error, with message: x"), trailer=trailer)
+    assert type(error) is coverline.SchemaMismatchError
+    assert str(error) == 'column "close"'
+
+
+def test_a_query_of_a_missing_table_is_not_found() -> None:
+    assert type(errors.from_flight(structured("QUERY", code=5))) is coverline.NotFoundError
+    assert type(errors.from_flight(structured("QUERY", code=3))) is coverline.QueryError
+
+
 def test_grpc_decoration_is_taken_off_the_message() -> None:
     raised = pa.ArrowException(
         "Unknown: Flight returned already exists error, with message: table \"t\" is there. gRPC client debug context: "

@@ -7,6 +7,7 @@ carries the same structured details. ADBC is offered by `Client.dbapi` for what 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -20,6 +21,47 @@ from .errors import CoverlineError, from_flight
 _FLIGHT_ERRORS = (pa.ArrowException, flight.FlightError, OSError, KeyError)
 
 
+class _Call:
+    """One call: keeps the google.rpc.Status of its trailers, which pyarrow hides for most errors."""
+
+    _starting = threading.local()
+
+    def __init__(self) -> None:
+        self.trailer: bytes | None = None
+
+    def __enter__(self) -> _Call:
+        # pyarrow asks for the middleware of a call in the thread that starts it.
+        _Call._starting.call = self
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _Call._starting.call = None
+
+    @staticmethod
+    def starting() -> _Call | None:
+        return getattr(_Call._starting, "call", None)
+
+    def error(self, error: BaseException, **known: Any) -> CoverlineError:
+        return from_flight(error, trailer=self.trailer, **known)
+
+
+class _Middleware(flight.ClientMiddleware):  # type: ignore[misc]
+    def __init__(self, call: _Call) -> None:
+        super().__init__()
+        self._call = call
+
+    def received_headers(self, headers: Mapping[str, Sequence[str | bytes]]) -> None:
+        for value in headers.get("grpc-status-details-bin", ()):
+            if isinstance(value, bytes):
+                self._call.trailer = value
+
+
+class _MiddlewareFactory(flight.ClientMiddlewareFactory):  # type: ignore[misc]
+    def start_call(self, info: Any) -> _Middleware | None:
+        call = _Call.starting()
+        return None if call is None else _Middleware(call)
+
+
 class Connection:
     """A Flight connection. Threads may share it."""
 
@@ -27,7 +69,7 @@ class Connection:
         self, url: str, headers: Mapping[str, str], tls_root_certs: bytes | None = None
     ) -> None:
         self.url = url
-        options: dict[str, Any] = {}
+        options: dict[str, Any] = {"middleware": [_MiddlewareFactory()]}
         if tls_root_certs is not None:
             options["tls_root_certs"] = tls_root_certs
         try:
@@ -65,23 +107,25 @@ class Connection:
         return names
 
     def _info(self, command: bytes) -> flight.FlightInfo:
-        try:
-            return self._client.get_flight_info(
-                flight.FlightDescriptor.for_command(command), self._options
-            )
-        except _FLIGHT_ERRORS as error:
-            raise from_flight(error) from error
+        with _Call() as call:
+            try:
+                return self._client.get_flight_info(
+                    flight.FlightDescriptor.for_command(command), self._options
+                )
+            except _FLIGHT_ERRORS as error:
+                raise call.error(error) from error
 
     def _read(self, info: flight.FlightInfo, cleanup: bytes | None = None) -> pa.RecordBatchReader:
         """The rows behind every endpoint; `cleanup` is a prepared statement to close after the last."""
-        try:
-            readers = [
-                self._client.do_get(endpoint.ticket, self._options) for endpoint in info.endpoints
-            ]
-            schema = readers[0].schema if readers else info.schema
-        except _FLIGHT_ERRORS as error:
-            self._close_prepared(cleanup)
-            raise from_flight(error) from error
+        readers = []
+        with _Call() as call:
+            try:
+                for endpoint in info.endpoints:
+                    readers.append(self._client.do_get(endpoint.ticket, self._options))
+                schema = readers[0].schema if readers else info.schema
+            except _FLIGHT_ERRORS as error:
+                self._close_prepared(cleanup)
+                raise call.error(error) from error
 
         def batches() -> Iterator[pa.RecordBatch]:
             try:
@@ -94,7 +138,7 @@ class Connection:
                         if chunk.data is not None:
                             yield chunk.data
             except _FLIGHT_ERRORS as error:
-                raise from_flight(error) from error
+                raise call.error(error) from error
             finally:
                 # Harmless at the end of a stream; before it, it tells the server to stop.
                 for reader in readers:
@@ -106,36 +150,44 @@ class Connection:
     def _prepared(self, sql: str, params: Sequence[object]) -> pa.RecordBatchReader:
         handle = b""
         try:
-            results = self._client.do_action(
-                flight.Action("CreatePreparedStatement", _wire.create_prepared_statement(sql)),
-                self._options,
-            )
-            created = [result.body.to_pybytes() for result in results]
-            handle = _wire.decode_prepared_statement(created[0]).handle
-            command = _wire.prepared_query(handle)
-            row = pa.RecordBatch.from_arrays(
-                [pa.array([value]) for value in params],
-                names=[f"${number}" for number in range(1, len(params) + 1)],
-            )
-            writer, answers = self._client.do_put(
-                flight.FlightDescriptor.for_command(command), row.schema, self._options
-            )
-            try:
-                writer.write_batch(row)
-                writer.done_writing()
-                answer = answers.read()
-            finally:
-                writer.close()
-            if answer is not None:
-                handle = _wire.decode_bound_handle(answer.to_pybytes()) or handle
+            with _Call() as call:
+                try:
+                    handle = self._prepare(sql)
+                    handle = self._bind(handle, params) or handle
+                except _FLIGHT_ERRORS as error:
+                    raise call.error(error) from error
             info = self._info(_wire.prepared_query(handle))
-        except _FLIGHT_ERRORS as error:
-            self._close_prepared(handle)
-            raise from_flight(error) from error
-        except CoverlineError:
+        except BaseException:
             self._close_prepared(handle)
             raise
         return self._read(info, handle)
+
+    def _prepare(self, sql: str) -> bytes:
+        results = self._client.do_action(
+            flight.Action("CreatePreparedStatement", _wire.create_prepared_statement(sql)),
+            self._options,
+        )
+        [created] = [result.body.to_pybytes() for result in results]
+        return _wire.decode_prepared_statement(created).handle
+
+    def _bind(self, handle: bytes, params: Sequence[object]) -> bytes:
+        """Sends values for the placeholders. The handle to go on with; empty when it stays the same."""
+        row = pa.RecordBatch.from_arrays(
+            [pa.array([value]) for value in params],
+            names=[f"${number}" for number in range(1, len(params) + 1)],
+        )
+        writer, answers = self._client.do_put(
+            flight.FlightDescriptor.for_command(_wire.prepared_query(handle)),
+            row.schema,
+            self._options,
+        )
+        try:
+            writer.write_batch(row)
+            writer.done_writing()
+            answer = answers.read()
+        finally:
+            writer.close()
+        return b"" if answer is None else _wire.decode_bound_handle(answer.to_pybytes())
 
     def _close_prepared(self, handle: bytes | None) -> None:
         if not handle:
@@ -158,17 +210,18 @@ class Connection:
     def update(self, sql: str) -> int:
         """Runs a statement that is no query. Rows changed; -1 when the server does not say."""
         writer = None
-        try:
-            writer, answers = self._client.do_put(
-                flight.FlightDescriptor.for_command(_wire.statement_update(sql)),
-                pa.schema([]),
-                self._options,
-            )
-            writer.done_writing()
-            answer = answers.read()
-            writer.close()
-        except _FLIGHT_ERRORS as error:
-            raise from_flight(_close(writer) or error) from error
+        with _Call() as call:
+            try:
+                writer, answers = self._client.do_put(
+                    flight.FlightDescriptor.for_command(_wire.statement_update(sql)),
+                    pa.schema([]),
+                    self._options,
+                )
+                writer.done_writing()
+                answer = answers.read()
+                writer.close()
+            except _FLIGHT_ERRORS as error:
+                raise call.error(_close(writer) or error, commit_asked=True) from error
         return -1 if answer is None else _wire.decode_record_count(answer.to_pybytes())
 
     def append(
@@ -186,10 +239,12 @@ class Connection:
         command = _wire.append_command(table, on_overlap, append_id)
         writer = None
         commit_asked = False
+        call = _Call()
         try:
-            writer, answers = self._client.do_put(
-                flight.FlightDescriptor.for_command(command), schema, self._options
-            )
+            with call:
+                writer, answers = self._client.do_put(
+                    flight.FlightDescriptor.for_command(command), schema, self._options
+                )
             for piece in _pieces(reader, schema):
                 writer.write_batch(piece)
             commit_asked = True
@@ -201,9 +256,8 @@ class Connection:
             raise failed.cause from None
         except _FLIGHT_ERRORS as error:
             # The reason that the server gave shows only when the stream is closed.
-            raise from_flight(
-                _close(writer) or error, append_id=append_id, commit_asked=commit_asked
-            ) from error
+            reason = _close(writer) or error
+            raise call.error(reason, append_id=append_id, commit_asked=commit_asked) from error
         except BaseException:
             _abandon(writer)
             raise

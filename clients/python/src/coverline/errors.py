@@ -159,13 +159,15 @@ _BY_REASON: Mapping[str, type[CoverlineError]] = {
     "QUERY": QueryError,
 }
 
+_NOT_FOUND = 5
+
 # gRPC codes, from google.rpc.Status when there is one and from pyarrow's words otherwise.
 _BY_CODE: Mapping[int, type[CoverlineError]] = {
     1: CancelledError,
     2: InternalError,
     3: InvalidInputError,
     4: CancelledError,
-    5: NotFoundError,
+    _NOT_FOUND: NotFoundError,
     6: AlreadyExistsError,
     7: PermissionDeniedError,
     8: ExhaustedError,
@@ -209,20 +211,28 @@ _PREFIX = re.compile(r"^.*?(?:returned|Flight) .*?error, with message: ", re.DOT
 
 
 def from_flight(
-    error: BaseException, *, append_id: str | None = None, commit_asked: bool = False
+    error: BaseException,
+    *,
+    trailer: bytes | None = None,
+    append_id: str | None = None,
+    commit_asked: bool = False,
 ) -> CoverlineError:
     """The exception for an error that pyarrow raised.
 
     Args:
         error: what pyarrow raised.
+        trailer: the serialized google.rpc.Status that the call ended with. pyarrow exposes it by itself only for some errors.
         append_id: of the append that it happened in.
         commit_asked: the end of an append's stream had been sent: without a word from the server, the append may have
             been committed all the same.
     """
-    status = _status(error)
+    status = _status(trailer) or _status(getattr(error, "extra_info", None))
     if status is not None and status.info is not None:
         info = status.info
         kind = _BY_REASON.get(info.reason) or _BY_CODE.get(status.code, CoverlineError)
+        if info.reason == "QUERY" and status.code == _NOT_FOUND:
+            # A query that names a missing table: create it, as for any other call.
+            kind = NotFoundError
         if info.metadata.get("committed") == "unknown":
             kind = UnknownOutcomeError
         result = kind(status.message, reason=info.reason, details=info.metadata)
@@ -257,8 +267,7 @@ def from_adbc(error: BaseException) -> CoverlineError:
     return CoverlineError(message)
 
 
-def _status(error: BaseException) -> _wire.RpcStatus | None:
-    raw = getattr(error, "extra_info", None)
+def _status(raw: bytes | None) -> _wire.RpcStatus | None:
     if not raw:
         return None
     try:
