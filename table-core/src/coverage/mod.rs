@@ -15,6 +15,9 @@ mod intern;
 mod packed;
 mod runs;
 
+#[cfg(test)]
+mod tests;
+
 pub use codec::CodecError;
 pub use delta::CoverageDelta;
 pub use gaps::{Completeness, Gap};
