@@ -1,6 +1,6 @@
 //! The Flight client behind the command line and the demo.
 //!
-//! Speaks to a server exactly as any other client does: queries and updates as Flight SQL, appends as our
+//! Speaks to a server exactly as any other client does: statements as Flight SQL, appends as our
 //! `AppendCommand`, maintenance as JSON actions. Turns statuses into a [`ClientError`] whose details can be read; how an
 //! error looks to a person is the command line's business.
 //!
@@ -17,12 +17,10 @@ use arrow_flight::decode::FlightRecordBatchStream;
 use arrow_flight::encode::FlightDataEncoderBuilder;
 use arrow_flight::error::FlightError;
 use arrow_flight::flight_service_client::FlightServiceClient;
-use arrow_flight::sql::{
-    CommandStatementQuery, CommandStatementUpdate, DoPutUpdateResult, ProstMessageExt,
-};
+use arrow_flight::sql::{CommandStatementQuery, ProstMessageExt};
 use arrow_flight::{Action, FlightData, FlightDescriptor};
 use coverline_proto::flight::{AppendCommand, AppendReceipt, OverlapPolicy};
-use futures::future::{self, Either};
+use futures::future::Either;
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt, TryStreamExt};
 use prost::{Message, Name};
@@ -44,6 +42,12 @@ const MESSAGE_BYTES: usize = 2 << 20;
 
 /// How long a connection attempt may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Metadata of the message that gives an append up; see `AppendCommand` in `flight.proto`.
+const ABORT_MARK: &[u8] = b"coverline:abort";
+
+/// How long the server may take to confirm that an append is given up.
+const ABORT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// One connection to a server. Cheap to clone; clones share the connection.
 #[derive(Debug, Clone)]
@@ -93,7 +97,7 @@ pub(crate) enum ClientError {
         /// The server's text.
         message: String,
         /// Where.
-        details: OverlapDetails,
+        details: Box<OverlapDetails>,
     },
     /// The server answered with another error.
     #[error("{message}")]
@@ -185,25 +189,10 @@ impl Client {
         self.query(sql).await?.batches.try_collect().await
     }
 
-    /// Runs `CREATE TABLE`, `DROP TABLE` or `INSERT` and returns the number of rows it changed.
-    pub(crate) async fn execute_update(&self, sql: &str) -> Result<i64, ClientError> {
-        let command = CommandStatementUpdate { query: sql.to_owned(), transaction_id: None };
-        let descriptor = FlightDescriptor::new_cmd(command.as_any().encode_to_vec());
-        let request = FlightData { flight_descriptor: Some(descriptor), ..FlightData::default() };
-        let mut flight = self.flight.clone();
-        let mut results = flight.do_put(stream::iter([request])).await?.into_inner();
-        let result = results
-            .message()
-            .await?
-            .ok_or_else(|| ClientError::Answer { what: "an update without a result".to_owned() })?;
-        let result = DoPutUpdateResult::decode(result.app_metadata).map_err(undecodable)?;
-        Ok(result.record_count)
-    }
-
     /// Appends a stream of batches as one version, or nothing.
     ///
-    /// When `batches` yields an error the append is called off: the call is cancelled, never ended, because a stream
-    /// that ends is one that the server commits.
+    /// When `batches` yields an error the append is given up: the stream says so and never ends, because a stream that
+    /// ends is one that the server commits.
     pub(crate) async fn append(
         &self,
         request: AppendRequest,
@@ -228,23 +217,28 @@ impl Client {
             .build(batches.map_err(FlightError::Arrow));
         let (failed, failure) = oneshot::channel();
         let mut failed = Some(failed);
-        let data = data.then(move |data| match data {
-            Ok(data) => Either::Left(future::ready(data)),
+        let data = data.flat_map(move |data| match data {
+            Ok(data) => Either::Left(stream::iter([data])),
             Err(error) => {
                 if let Some(failed) = failed.take() {
                     // The receiver is gone only when the call is over, and then the error is of no interest.
                     let _ = failed.send(error);
                 }
-                Either::Right(future::pending())
+                let give_up =
+                    FlightData { app_metadata: ABORT_MARK.into(), ..FlightData::default() };
+                Either::Right(stream::iter([give_up]).chain(stream::pending()))
             }
         });
+        let answer = self.put(data);
+        tokio::pin!(answer);
         tokio::select! {
             biased;
-            Ok(error) = failure => Err(ClientError::Source(match error {
-                FlightError::Arrow(error) => error.to_string(),
-                other => other.to_string(),
-            })),
-            receipt = self.put(data) => receipt,
+            Ok(error) = failure => {
+                // The answer means that the server has seen the mark. Without one the call is cancelled.
+                let _ = tokio::time::timeout(ABORT_TIMEOUT, answer).await;
+                Err(ClientError::Source(source_text(error)))
+            }
+            receipt = &mut answer => receipt,
         }
     }
 
@@ -261,6 +255,14 @@ impl Client {
         }
         receipt
             .ok_or_else(|| ClientError::Answer { what: "an append without a receipt".to_owned() })
+    }
+
+    /// Creates a table; false when it is there already and the request allows that. `body` is that of
+    /// `coverline.CreateTable`.
+    pub(crate) async fn create_table(&self, body: &Value) -> Result<bool, ClientError> {
+        let mut results = self.action("coverline.CreateTable", body).await?;
+        let result = results.try_next().await?.unwrap_or_default();
+        Ok(result["created"].as_bool().unwrap_or(true))
     }
 
     /// Calls one of the server's JSON actions and returns each result as it arrives.
@@ -281,6 +283,17 @@ impl Client {
     }
 }
 
+impl ClientError {
+    /// `ErrorInfo.reason` of the server's answer, such as `NOT_FOUND`.
+    pub(crate) fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Refused { reason, .. } => Some(reason),
+            Self::Overlap { .. } => Some("COVERAGE_OVERLAP"),
+            _ => None,
+        }
+    }
+}
+
 impl From<Status> for ClientError {
     fn from(status: Status) -> Self {
         let message = match status.message() {
@@ -292,7 +305,8 @@ impl From<Status> for ClientError {
         };
         match info.reason.as_str() {
             "COVERAGE_OVERLAP" => {
-                Self::Overlap { message, details: OverlapDetails::from_metadata(&info.metadata) }
+                let details = Box::new(OverlapDetails::from_metadata(&info.metadata));
+                Self::Overlap { message, details }
             }
             reason => Self::Refused { code: status.code(), message, reason: reason.to_owned() },
         }
@@ -343,6 +357,14 @@ fn http_uri(server: &str) -> Result<String, ClientError> {
             Ok(format!("http://{authority}"))
         }
         _ => Err(unusable("a host and a port are needed; write grpc://HOST:PORT")),
+    }
+}
+
+/// Why the rows of an append could not be read, in the reader's words alone.
+fn source_text(error: FlightError) -> String {
+    match error {
+        FlightError::Arrow(ArrowError::ExternalError(error)) => error.to_string(),
+        other => other.to_string(),
     }
 }
 
@@ -408,7 +430,7 @@ mod tests {
         };
         assert_eq!(message, "append rejected");
         assert_eq!(
-            details,
+            *details,
             OverlapDetails {
                 overlap_count: 3,
                 example_entity: "symbol=\"NVDA\"".to_owned(),
