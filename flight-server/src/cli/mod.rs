@@ -4,13 +4,19 @@
 //! `demo` are ordinary Flight clients: of a running server, or of one that they start inside this process over a folder
 //! (see `target`). Results go to stdout, everything else to stderr.
 
+mod append;
+mod create;
+mod demo;
 pub(crate) mod embedded;
 mod error;
+mod log;
 mod output;
+pub(crate) mod progress;
 mod query;
 pub(crate) mod render;
 mod serve;
 pub(crate) mod source;
+mod tables;
 pub(crate) mod target;
 
 use std::ffi::OsString;
@@ -65,8 +71,19 @@ enum LogFormat {
 enum Command {
     /// Serve the tables of a folder until Ctrl-C.
     Serve(serve::Arguments),
+    /// Load a year of weather, load it again, find the gaps: the whole product in half a minute.
+    Demo(demo::Arguments),
+    /// Create a table.
+    Create(create::Arguments),
+    /// Append files to a table, each as one version, none twice.
+    Append(append::Arguments),
     /// Run a SQL statement and print its result.
     Query(query::Arguments),
+    /// List the tables.
+    Tables(tables::Arguments),
+    /// Look into a table's log.
+    #[command(subcommand)]
+    Log(log::Command),
 }
 
 /// How a command that did not fail ended.
@@ -110,7 +127,13 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Err
             "the argument '--server' cannot be used with '--data-dir'",
         ));
     }
-    Cli::from_arg_matches(&matches)
+    let cli = Cli::from_arg_matches(&matches)?;
+    if let Command::Append(arguments) = &cli.command
+        && let Err(conflict) = append::check(arguments)
+    {
+        return Err(command.error(clap::error::ErrorKind::ArgumentConflict, conflict));
+    }
+    Ok(cli)
 }
 
 fn innermost(matches: &ArgMatches) -> &ArgMatches {
@@ -138,7 +161,15 @@ fn run(cli: Cli) -> Result<Outcome, CliError> {
     runtime.block_on(async {
         match cli.command {
             Command::Serve(arguments) => serve::run(arguments).await,
+            Command::Demo(arguments) => demo::run(arguments).await,
+            Command::Create(arguments) => create::run(arguments).await,
+            Command::Append(arguments) => append::run(arguments).await,
             Command::Query(arguments) => query::run(arguments).await,
+            Command::Tables(arguments) => tables::run(arguments).await,
+            Command::Log(log::Command::Show(arguments)) => log::show(arguments).await,
         }
     })
 }
+
+#[cfg(test)]
+mod tests;

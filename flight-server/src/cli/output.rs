@@ -40,7 +40,7 @@ type Sink = Box<dyn Write + Send>;
 
 enum Encoder {
     Table(TableWriter<Sink>),
-    Csv(csv::Writer<Sink>),
+    Csv(Box<csv::Writer<Sink>>),
     Json(json::Writer<Sink, LineDelimited>),
     Parquet(Box<ArrowWriter<Sink>>),
 }
@@ -69,7 +69,7 @@ impl ResultWriter {
         };
         let encoder = match format {
             Format::Table => Encoder::Table(TableWriter::new(sink, schema.clone())),
-            Format::Csv => Encoder::Csv(csv_writer(sink, schema)?),
+            Format::Csv => Encoder::Csv(Box::new(csv_writer(sink, schema)?)),
             Format::Json => {
                 let builder = json::WriterBuilder::new().with_explicit_nulls(true);
                 Encoder::Json(builder.build(sink))
@@ -154,5 +154,4 @@ fn new_file(folder: &Path) -> io::Result<NamedTempFile> {
     tempfile::Builder::new()
         .prefix(".coverline-")
         .make_in(folder, |path| File::options().read(true).write(true).create_new(true).open(path))
-        .map(|named| named)
 }

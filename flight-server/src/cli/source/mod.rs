@@ -89,8 +89,6 @@ pub(crate) enum SourceError {
 pub(crate) struct Source {
     /// Columns of every batch.
     pub schema: SchemaRef,
-    /// Size of the file.
-    pub file_bytes: u64,
     path: PathBuf,
     kind: FileKind,
     position: Position,
@@ -125,7 +123,7 @@ impl Source {
             FileKind::Csv(delimiter) => csv::open(file, delimiter, csv, &position),
         };
         let (schema, batches) = opened.map_err(|error| malformed(path, kind, &error))?;
-        Ok(Self { schema, file_bytes, path: path.to_owned(), kind, position, batches })
+        Ok(Self { schema, path: path.to_owned(), kind, position, batches })
     }
 
     /// How far the file has been read.
@@ -165,6 +163,16 @@ impl Source {
             },
         )
     }
+}
+
+/// Opens a file where blocking is allowed.
+pub(crate) async fn open(path: PathBuf, csv: CsvOptions) -> Result<Source, SourceError> {
+    let name = path.clone();
+    let opened = tokio::task::spawn_blocking(move || Source::open(&path, &csv)).await;
+    // Readers of damaged files can panic; that is an error of this file.
+    opened.unwrap_or_else(|error| {
+        Err(SourceError::Open { path: name, source: io::Error::other(error) })
+    })
 }
 
 enum Item {

@@ -67,9 +67,9 @@ async fn every_kind_of_file_is_told_by_its_content() {
         let path = file(&folder, "data.bin", &bytes);
         let source = Source::open(&path, &CsvOptions::default()).unwrap();
         let position = source.position();
-        let file_bytes = source.file_bytes;
+        let file_bytes = path.metadata().unwrap().len();
         let batches: Vec<_> = source.into_stream().try_collect().await.unwrap();
-        assert_eq!(batches, [batch.clone()], "{kind}");
+        assert_eq!(batches, std::slice::from_ref(&batch), "{kind}");
         assert!(position.load(Ordering::Relaxed) > file_bytes / 2, "{kind}: no progress");
     }
 }
@@ -166,9 +166,9 @@ async fn the_tables_schema_decides_the_types() {
 }
 
 #[tokio::test]
-async fn a_csv_value_that_does_not_fit_names_the_line() {
+async fn a_csv_value_that_does_not_fit_is_named() {
     let table = Schema::new(vec![Field::new("price", DataType::Float64, true)]);
     let options = CsvOptions { table_schema: Some(Arc::new(table)), ..CsvOptions::default() };
     let error = read_csv("price\n1.5\nlots\n", &options).await.unwrap_err();
-    assert!(error.contains("lots") && error.contains("price"), "{error}");
+    assert!(error.contains("lots") && error.contains("data.csv"), "{error}");
 }

@@ -1,0 +1,51 @@
+//! `coverline demo`: where the demo runs and when it ends. What it does is in [`crate::demo`].
+
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+
+use super::Outcome;
+use super::error::CliError;
+use super::serve::{DEFAULT_LISTEN, resolve};
+use crate::demo::{self, Options};
+use crate::server;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// End when the demo is through instead of serving on.
+    #[arg(long)]
+    once: bool,
+    /// Address to listen on [default: 127.0.0.1:50051, with --once any free port].
+    #[arg(long, value_name = "HOST:PORT", env = "COVERLINE_LISTEN")]
+    listen: Option<String>,
+    /// Folder for the tables [default: a temporary one, removed at the end].
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+}
+
+pub(crate) async fn run(arguments: Arguments) -> Result<Outcome, CliError> {
+    let listen = match (&arguments.listen, arguments.once) {
+        (Some(listen), _) => listen,
+        (None, false) => DEFAULT_LISTEN,
+        (None, true) => "127.0.0.1:0",
+    };
+    let listen = resolve(listen)?;
+    // Removed when this function ends, after the server.
+    let temporary = tempfile::Builder::new().prefix("coverline-demo-").tempdir()?;
+    let data_dir = arguments.data_dir.unwrap_or_else(|| temporary.path().join("data"));
+    let mut out = io::stdout();
+    let colours = out.is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let shutdown = server::shutdown_signal()?;
+    tokio::pin!(shutdown);
+
+    let options = Options { listen, data_dir, colours };
+    let embedded = tokio::select! {
+        embedded = demo::run(&options, &mut out) => embedded?,
+        () = &mut shutdown => return Err(CliError::new("stopped before the demo was through")),
+    };
+    if !arguments.once {
+        writeln!(out, "Serving until Ctrl-C.")?;
+        shutdown.await;
+    }
+    embedded.stop().await?;
+    Ok(Outcome::Done)
+}

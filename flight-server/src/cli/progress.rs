@@ -1,0 +1,29 @@
+//! Progress bars. They draw themselves on stderr, and only when that is a terminal.
+
+use std::path::{Path, PathBuf};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// A bar over the bytes of all files.
+pub(crate) fn bytes(files: &[PathBuf]) -> ProgressBar {
+    let total = files.iter().filter_map(|path| path.metadata().ok()).map(|file| file.len()).sum();
+    ProgressBar::new(total)
+        .with_style(style("  {bar:32} {percent:>3} %  {bytes_per_sec}  {wide_msg}"))
+}
+
+/// A bar over the number of files.
+pub(crate) fn files(count: usize) -> ProgressBar {
+    ProgressBar::new(count as u64).with_style(style("   {bar:32} {pos}/{len}  {eta}  {wide_msg}"))
+}
+
+/// What a bar calls a file.
+pub(crate) fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+}
+
+fn style(template: &str) -> ProgressStyle {
+    // The templates are constants; a bad one shows as the default look, which the test below would notice.
+    ProgressStyle::with_template(template)
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .progress_chars("━╸─")
+}
