@@ -109,6 +109,11 @@ def test_a_lost_acknowledgement_is_an_unknown_outcome_only_after_the_end_was_sen
     assert not isinstance(errors.from_flight(raised), coverline.UnknownOutcomeError)
 
 
+def test_what_was_never_sent_is_not_unknown() -> None:
+    raised = flight.FlightUnavailableError("Flight returned unavailable error, with message: failed to connect to all addresses")
+    assert type(errors.from_flight(raised, commit_asked=True)) is coverline.UnavailableError
+
+
 def test_a_refusal_stays_a_refusal_after_the_end_was_sent() -> None:
     error = errors.from_flight(structured("CONFLICT", code=10, committed="no"), commit_asked=True)
     assert type(error) is coverline.ConflictError

@@ -93,7 +93,7 @@ class ConflictError(CoverlineError):
 
 
 class UnknownOutcomeError(CoverlineError):
-    """Nobody knows whether the append was committed: repeat it with the same append id, which is harmless.
+    """Nobody knows whether the change was committed: repeat an append with the same append id, which is harmless.
 
     Attributes:
         append_id: the id it had; None when it had none (then an overlap on retry says that it was committed).
@@ -206,6 +206,9 @@ _BY_CLASS: tuple[tuple[type[BaseException], type[CoverlineError]], ...] = (
 # Codes of contract clause C2 after which an append may be there without the client having been told.
 _AMBIGUOUS = (CancelledError, InternalError, UnavailableError)
 
+# gRPC's words when there was no connection to begin with.
+_NEVER_SENT = "failed to connect"
+
 _NOISE = re.compile(r"\.? (gRPC client debug context|Client context|Detail): .*", re.DOTALL)
 _PREFIX = re.compile(r"^.*?(?:returned|Flight) .*?error, with message: ", re.DOTALL)
 
@@ -223,8 +226,8 @@ def from_flight(
         error: what pyarrow raised.
         trailer: the serialized google.rpc.Status that the call ended with. pyarrow exposes it by itself only for some errors.
         append_id: of the append that it happened in.
-        commit_asked: the end of an append's stream had been sent: without a word from the server, the append may have
-            been committed all the same.
+        commit_asked: the end of an append, or a statement, had been sent: without a word from the server, it may have been
+            committed all the same.
     """
     status = _status(trailer) or _status(getattr(error, "extra_info", None))
     if status is not None and status.info is not None:
@@ -239,11 +242,9 @@ def from_flight(
     else:
         message = status.message if status is not None and status.message else _message(error)
         kind = _kind(error) if status is None else _BY_CODE.get(status.code, CoverlineError)
-        if commit_asked and issubclass(kind, _AMBIGUOUS):
+        if commit_asked and issubclass(kind, _AMBIGUOUS) and _NEVER_SENT not in message:
             kind = UnknownOutcomeError
-            message = (
-                f"the append may or may not be committed, its acknowledgement was lost: {message}"
-            )
+            message = f"it may or may not be committed, the acknowledgement was lost: {message}"
         result = kind(message)
     if isinstance(result, UnknownOutcomeError):
         result.append_id = append_id
