@@ -1,29 +1,89 @@
 //! DoAction and ListActions, one file per action; the two of prepared statements are in `query`.
+//!
+//! Flight's own session and cancellation actions carry bare protobuf messages, Flight SQL's carry packed ones, and ours
+//! carry JSON.
+
+mod cancel;
+mod create_table;
+mod drop_table;
+mod json;
+mod list_tables;
+mod log_show;
+mod session;
+mod transaction;
 
 use std::sync::Arc;
 
 use arrow_flight::{Action, ActionType};
-use futures::stream::BoxStream;
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
 use tonic::Status;
 use tonic::metadata::MetadataMap;
 
 use crate::engine::Engine;
 use crate::status;
 
-/// Runs an action. UNIMPLEMENTED for unknown ones.
+/// Largest body of an action, bytes; the largest real one is a schema.
+const BODY_BYTES_MAX: usize = 4 << 20;
+
+type Answer = BoxStream<'static, Result<arrow_flight::Result, Status>>;
+
+/// Every action that is served, with what ListActions says about it.
+const ACTIONS: [(&str, &str); 9] = [
+    (cancel::CANCEL_FLIGHT_INFO, cancel::CANCEL_FLIGHT_INFO_TEXT),
+    (cancel::CANCEL_QUERY, cancel::CANCEL_QUERY_TEXT),
+    (session::SET, session::SET_TEXT),
+    (session::GET, session::GET_TEXT),
+    (session::CLOSE, session::CLOSE_TEXT),
+    (create_table::NAME, create_table::TEXT),
+    (drop_table::NAME, drop_table::TEXT),
+    (list_tables::NAME, list_tables::TEXT),
+    (log_show::NAME, log_show::TEXT),
+];
+
+/// Runs an action.
+///
+/// # Errors
+/// UNIMPLEMENTED for unknown ones, INVALID_ARGUMENT for bodies that are not what the action takes.
 pub(crate) async fn call(
     engine: &Arc<Engine>,
     action: Action,
-    metadata: &MetadataMap,
-) -> Result<BoxStream<'static, Result<arrow_flight::Result, Status>>, Status> {
-    let _ = (engine, metadata);
-    Err(status::unsupported(format!(
-        "the action \"{}\" does not exist; ListActions names those that do",
-        action.r#type
-    )))
+    _metadata: &MetadataMap,
+) -> Result<Answer, Status> {
+    let Action { r#type: name, body } = action;
+    if body.len() > BODY_BYTES_MAX {
+        return Err(status::invalid(format!(
+            "the body of action \"{name}\" has {} bytes; at most {BODY_BYTES_MAX} are allowed",
+            body.len()
+        )));
+    }
+    let catalog = engine.catalog();
+    match name.as_str() {
+        cancel::CANCEL_FLIGHT_INFO => Ok(once(cancel::flight_info())),
+        cancel::CANCEL_QUERY => Ok(once(cancel::query())),
+        session::SET => session::set(&body).map(once),
+        session::GET => Ok(once(session::get())),
+        session::CLOSE => Ok(once(session::close())),
+        create_table::NAME => create_table::run(catalog, &body).await.map(once),
+        drop_table::NAME => drop_table::run(catalog, &body).await.map(once),
+        list_tables::NAME => Ok(list_tables::run(catalog)),
+        log_show::NAME => log_show::run(catalog, &body).await,
+        _ => match transaction::refusal(&name) {
+            Some(text) => Err(status::unsupported(text)),
+            None => Err(status::unsupported(format!(
+                "the action \"{name}\" does not exist; ListActions names those that do"
+            ))),
+        },
+    }
 }
 
 /// Every action there is, for ListActions.
 pub(crate) fn list() -> Vec<ActionType> {
-    Vec::new()
+    ACTIONS
+        .map(|(name, text)| ActionType { r#type: name.to_owned(), description: text.to_owned() })
+        .to_vec()
+}
+
+fn once(body: Vec<u8>) -> Answer {
+    stream::iter([Ok(arrow_flight::Result { body: body.into() })]).boxed()
 }

@@ -92,7 +92,7 @@ async fn find(catalog: &Arc<Catalog>, request: &PutRequest) -> Result<Option<Arc
 
 /// An append that says how its table is made must mean the table that is there: silently using another bucket would change
 /// what counts as an overlap.
-fn check_spec(table: &Table, asked: Option<&TableSpec>) -> Result<(), Error> {
+pub(crate) fn check_spec(table: &Table, asked: Option<&TableSpec>) -> Result<(), Error> {
     let Some(asked) = asked else { return Ok(()) };
     let snapshot = table.snapshot();
     if *asked == *snapshot.spec {

@@ -284,6 +284,30 @@ impl GuardedDecoder {
     }
 }
 
+/// The schema in an encapsulated IPC message, as files, FlightInfo and `pyarrow.Schema.serialize` carry it.
+///
+/// # Errors
+/// See [`DecodeError`].
+pub(crate) fn schema_from_ipc(bytes: &[u8]) -> Result<SchemaRef> {
+    /// What stands before the length since the format's version 0.15.
+    const CONTINUATION: [u8; 4] = [0xff; 4];
+    let bytes = bytes.strip_prefix(&CONTINUATION).unwrap_or(bytes);
+    let Some((length, header)) = bytes.split_first_chunk::<4>() else {
+        return malformed("the schema is too short for its length");
+    };
+    let length = usize::try_from(u32::from_le_bytes(*length)).ok();
+    let Some(header) = length.and_then(|length| header.get(..length)) else {
+        return malformed("the schema is shorter than it claims");
+    };
+    let data_header = Bytes::copy_from_slice(header);
+    let mut decoder = GuardedDecoder::new(DecodeLimits::default());
+    decoder.push(FlightData { data_header, ..FlightData::default() })?;
+    match decoder.schema {
+        Some(schema) => Ok(schema),
+        None => malformed("the message holds no schema"),
+    }
+}
+
 fn malformed<T>(what: impl Into<String>) -> Result<T> {
     Err(DecodeError::Malformed { what: what.into() })
 }

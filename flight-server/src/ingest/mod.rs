@@ -21,6 +21,8 @@ use crate::command::AppendTarget;
 use crate::engine::Engine;
 use crate::status;
 
+pub(crate) use append::check_spec;
+pub(crate) use decode::schema_from_ipc;
 #[allow(unused_imports, reason = "for the parameters of prepared statements")]
 pub(crate) use decode::{DecodeError, DecodeLimits, GuardedDecoder};
 pub(crate) use request::index_spec;
