@@ -1,1 +1,182 @@
-//! The commit loop: re-check against the newest snapshot, publish record N+1 if absent, replay a rival's record and retry.
+//! The end of an append: its segments become durable, then the plan goes to the table's commit loop, which shows it the newest
+//! snapshot, publishes record N+1 if absent, and replays a rival's record and asks again when the slot was lost.
+//!
+//! Segments are durable before the record that names them is written. An append that is refused after that leaves files that no
+//! record names; vacuum collects them. It is asked before too, so that the usual refusal leaves nothing.
+
+use std::sync::Arc;
+
+use coverline_proto::log as proto;
+use parking_lot::Mutex;
+
+use super::Receipt;
+use super::plan::{AppendPlan, Planned, Refusal};
+use super::stage::storage_error;
+use crate::coverage::CoverageDelta;
+use crate::error::{Error, ErrorKind, Overlap, Result};
+use crate::segment::writer::StagedSegment;
+use crate::snapshot::Snapshot;
+use crate::types::Version;
+use crate::{Decision, Table};
+
+/// Publishes the segments and commits the plan.
+pub(super) async fn publish(
+    table: &Arc<Table>,
+    plan: AppendPlan,
+    segments: Vec<StagedSegment>,
+) -> Result<Receipt> {
+    let newest = table.snapshot();
+    match plan.against(&newest) {
+        Ok(Planned::Publish(Decision::Commit(_))) => {}
+        Ok(Planned::Publish(Decision::Nothing)) => {
+            return Ok(receipt(table, &plan, newest.version));
+        }
+        Ok(Planned::Repeated(known)) => return Ok(repeated(table, &known)),
+        Err(refusal) => return Err(refused(table, &newest, refusal).await),
+    }
+    publish_segments(table, segments).await?;
+
+    let plan = Arc::new(plan);
+    let outcome: Arc<Mutex<Option<Outcome>>> = Arc::default();
+    let committed = {
+        let (plan, outcome) = (Arc::clone(&plan), Arc::clone(&outcome));
+        table.commit(move |snapshot| match plan.against(snapshot) {
+            Ok(Planned::Publish(decision)) => Ok(decision),
+            Ok(Planned::Repeated(known)) => {
+                *outcome.lock() = Some(Outcome::Repeated(known));
+                Ok(Decision::Nothing)
+            }
+            Err(refusal) => {
+                *outcome.lock() = Some(Outcome::Refused(Arc::clone(snapshot), refusal));
+                // Replaced below by the full text, which takes reads that a planner cannot do.
+                Err(Error::new(ErrorKind::Conflict, "the append was refused"))
+            }
+        })
+    }
+    .await;
+    let outcome = outcome.lock().take();
+    match (outcome, committed) {
+        (Some(Outcome::Repeated(known)), Ok(_)) => Ok(repeated(table, &known)),
+        (Some(Outcome::Refused(snapshot, refusal)), Err(_)) => {
+            Err(refused(table, &snapshot, refusal).await)
+        }
+        (_, Ok(snapshot)) => Ok(receipt(table, &plan, snapshot.version)),
+        (_, Err(error)) => Err(error),
+    }
+}
+
+/// What the planner found instead of something to commit.
+enum Outcome {
+    Repeated(Arc<proto::AppendId>),
+    Refused(Arc<Snapshot>, Refusal),
+}
+
+/// Makes segments durable under their names, all in one visit to the blocking pool.
+pub(super) async fn publish_segments(
+    table: &Arc<Table>,
+    mut segments: Vec<StagedSegment>,
+) -> Result<Vec<StagedSegment>> {
+    if segments.iter().all(StagedSegment::is_published) {
+        return Ok(segments);
+    }
+    let name = table.name();
+    tokio::task::spawn_blocking(move || {
+        for segment in &mut segments {
+            segment.publish().map_err(|error| storage_error(&name, error))?;
+        }
+        Ok(segments)
+    })
+    .await
+    .map_err(|error| Error::internal(format!("publishing segments ended early: {error}")))?
+}
+
+fn receipt(table: &Table, plan: &AppendPlan, version: Version) -> Receipt {
+    Receipt {
+        table: table.name(),
+        version,
+        row_count: plan.row_count,
+        rows_skipped: plan.rows_skipped,
+        buckets_covered: plan.buckets_covered(),
+        segment_count: plan.segment_count,
+        repeated: false,
+    }
+}
+
+fn repeated(table: &Table, known: &proto::AppendId) -> Receipt {
+    Receipt {
+        table: table.name(),
+        version: Version(known.version),
+        row_count: known.row_count,
+        rows_skipped: known.rows_skipped,
+        buckets_covered: known.buckets_covered,
+        segment_count: known.segment_count,
+        repeated: true,
+    }
+}
+
+async fn refused(table: &Arc<Table>, snapshot: &Snapshot, refusal: Refusal) -> Error {
+    let name = table.name();
+    match refusal {
+        Refusal::Overlap(owned) => overlap_error(table, snapshot, &owned).await,
+        Refusal::LostRows(owned) => Error::new(
+            ErrorKind::Conflict,
+            format!(
+                "append to table \"{name}\" lost {} buckets to another append while it ran; nothing was committed, send it \
+                 again and those rows are skipped",
+                owned.pair_count()
+            ),
+        ),
+        Refusal::OtherSchema => Error::new(
+            ErrorKind::Conflict,
+            format!(
+                "append to table \"{name}\" began before the table had a schema, and another append gave it a different one \
+                 meanwhile; nothing was committed, send it again to see which columns differ"
+            ),
+        ),
+        Refusal::KeyReused(known) => key_reused(&name, &known),
+    }
+}
+
+/// An append id that stands for other rows already.
+fn key_reused(table: &str, known: &proto::AppendId) -> Error {
+    Error::new(
+        ErrorKind::Precondition,
+        format!(
+            "append id \"{}\" was used for other rows in version {} of table \"{table}\"; nothing was committed, choose a new \
+             append id for new rows",
+            known.key, known.version
+        ),
+    )
+}
+
+/// The full text of an overlap: how many pairs, one of them, and who owns it.
+pub(super) async fn overlap_error(
+    table: &Arc<Table>,
+    snapshot: &Snapshot,
+    owned: &CoverageDelta,
+) -> Error {
+    let first = owned
+        .iter()
+        .filter_map(|(entity, runs)| Some((entity, runs.bounds()?.first)))
+        .min_by(|a, b| (a.1, a.0).cmp(&(b.1, b.0)));
+    let (Some((entity, bucket)), Some(layout)) = (first, &snapshot.layout) else {
+        return Error::internal("an overlap without pairs");
+    };
+    let Some(bucketing) = &layout.bucketing else {
+        return Error::internal("an overlap in a table without buckets");
+    };
+    // The owner is a courtesy: a log that cannot be read now must not hide the overlap.
+    let owner = table.owner_of(snapshot, entity, bucket).await.unwrap_or_else(|error| {
+        tracing::warn!(%error, "the owner of an overlapped bucket could not be read");
+        None
+    });
+    Error::overlap_with(Overlap {
+        table: table.name(),
+        overlap_count: u64::try_from(owned.pair_count()).unwrap_or(u64::MAX),
+        example_entity: entity.display(&layout.entity_names, &layout.entity_types),
+        bucket_start: bucketing.format(bucketing.start(bucket)),
+        bucket_end: bucketing.format(bucketing.end(bucket)),
+        owner_version: owner.map(|version| version.0),
+        table_version: snapshot.version.0,
+    })
+}

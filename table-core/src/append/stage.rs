@@ -1,10 +1,48 @@
-//! The streaming half of an append.
+//! The streaming half of an append: batches are made to fit, checked against the coverage, and written into segments while
+//! the next ones arrive.
+//!
+//! Memory is bounded whatever the length of the stream: one segment fills up while at most one is being encoded.
 
+use std::io;
+use std::sync::Arc;
+
+use arrow::array::BooleanArray;
+use arrow::compute::filter_record_batch;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
+use tokio::task::JoinHandle;
 
-use crate::error::Result;
-use crate::types::Version;
+use super::digest::PayloadDigest;
+use super::plan::{AppendPlan, KeyedPayload, segment_actions, unclaimed};
+use super::publish::{overlap_error, publish, publish_segments};
+use crate::Table;
+use crate::coverage::CoverageDelta;
+use crate::error::{Error, ErrorKind, Result};
+use crate::schema::{Normalizer, TableLayout, adopted_schema, logical_bytes};
+use crate::segment::buffer::{CheckedBatch, SegmentBuffer, free_rows, index_values};
+use crate::segment::writer::{StagedSegment, WriteError, write_segment};
+use crate::snapshot::Snapshot;
+use crate::storage::layout;
+use crate::types::{BucketId, EntityKey, SegmentId, Version, encode_entities};
+
+/// Rows of one batch at most.
+pub const BATCH_ROWS_MAX: usize = 1 << 24;
+
+/// Entities that one append may bring for the first time.
+pub const NEW_ENTITIES_MAX: u64 = 10_000_000;
+
+/// Rows that are normalised and checked in one go.
+const SLICE_ROWS_MAX: usize = 64 << 10;
+
+/// Bytes, once written out, that are normalised and checked in one go: 16 MiB. A single row may be larger.
+const SLICE_BYTES_MAX: u64 = 16 << 20;
+
+/// Bytes of one row at most, once written out: 64 MiB.
+const ROW_BYTES_MAX: u64 = 64 << 20;
+
+/// Segments kept without a name, so that a failed append leaves nothing; more are published as they are written, because each
+/// holds a file open.
+const UNPUBLISHED_SEGMENTS_MAX: usize = 64;
 
 /// What to do with rows whose pair another append owns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -48,11 +86,63 @@ pub struct Receipt {
 
 /// An append under way. Dropping it commits nothing and removes what was staged.
 #[derive(Debug)]
-pub struct Append {}
+pub struct Append {
+    table: Arc<Table>,
+    request: AppendRequest,
+    state: State,
+    row_count: u64,
+    rows_skipped: u64,
+    new_entities: u64,
+    /// Pairs of the segments that were handed to the encoder.
+    claimed: CoverageDelta,
+    /// The segment that is being encoded.
+    encoding: Option<JoinHandle<Result<StagedSegment, WriteError>>>,
+    segments: Vec<StagedSegment>,
+}
+
+/// How far an append is.
+#[derive(Debug)]
+enum State {
+    /// No schema yet.
+    Fresh,
+    /// Taking batches.
+    Open(Box<Stream>),
+    /// Failed: nothing more is taken.
+    Poisoned,
+}
+
+/// What an append knows once it has the schema of the stream.
+#[derive(Debug)]
+struct Stream {
+    layout: Arc<TableLayout>,
+    normalizer: Normalizer,
+    digest: Option<PayloadDigest>,
+    /// The append id is known: the rows are only compared, not checked and not written.
+    is_retry: bool,
+    buffer: SegmentBuffer,
+}
+
+/// Rows of one slice with what they cover.
+struct Located {
+    keys: Vec<EntityKey>,
+    rows: Vec<u32>,
+    buckets: Vec<BucketId>,
+    delta: CoverageDelta,
+}
 
 impl Append {
-    pub(crate) fn new(table: std::sync::Arc<crate::Table>, request: AppendRequest) -> Self {
-        todo!()
+    pub(crate) fn new(table: Arc<Table>, request: AppendRequest) -> Self {
+        Self {
+            table,
+            request,
+            state: State::Fresh,
+            row_count: 0,
+            rows_skipped: 0,
+            new_entities: 0,
+            claimed: CoverageDelta::default(),
+            encoding: None,
+            segments: Vec::new(),
+        }
     }
 
     /// The schema of the incoming stream, before its first batch. Adopts it when the table has none yet (on commit).
@@ -60,16 +150,44 @@ impl Append {
     /// # Errors
     /// `SchemaMismatch` naming the column and both types; `Invalid` when it breaks a limit.
     pub async fn begin(&mut self, incoming: &SchemaRef) -> Result<()> {
-        todo!()
+        match self.state {
+            State::Fresh => {}
+            State::Open(_) => return Err(Error::internal("an append began twice")),
+            State::Poisoned => return Err(poisoned()),
+        }
+        self.state = State::Poisoned;
+        self.table.check_space()?;
+        let stream = self.open(incoming).map_err(|error| self.about(error))?;
+        self.state = State::Open(Box::new(stream));
+        Ok(())
     }
 
     /// Takes one batch. The batch is checked whole before any of it is written.
+    ///
+    /// The number of pairs in an overlap covers the batches read so far, and that is the first batch that overlaps.
     ///
     /// # Errors
     /// `Overlap` at the first batch that touches an owned pair (policy reject); `SchemaMismatch`, `Invalid` (nulls),
     /// `Exhausted` (disk, limits). After an error the append accepts nothing more and can only be dropped.
     pub async fn write(&mut self, batch: RecordBatch) -> Result<()> {
-        todo!()
+        if let State::Fresh = self.state {
+            self.begin(&batch.schema()).await?;
+        }
+        // Taken out, and only put back when all went well: an error, or a caller that stops waiting, leaves a poisoned append.
+        let State::Open(mut stream) = std::mem::replace(&mut self.state, State::Poisoned) else {
+            return Err(poisoned());
+        };
+        match self.take(&mut stream, &batch).await {
+            Ok(()) => {
+                self.state = State::Open(stream);
+                Ok(())
+            }
+            Err(error) => {
+                self.segments.clear();
+                self.encoding = None;
+                Err(error)
+            }
+        }
     }
 
     /// Commits everything taken so far as one version: durable when this returns.
@@ -79,7 +197,364 @@ impl Append {
     ///
     /// # Cancel safety
     /// Once publishing has started it runs to its end in a task of its own; dropping the future does not stop it (C16).
-    pub async fn commit(self) -> Result<Receipt> {
-        todo!()
+    pub async fn commit(mut self) -> Result<Receipt> {
+        let (schema, digest) = match std::mem::replace(&mut self.state, State::Poisoned) {
+            State::Poisoned => return Err(poisoned()),
+            State::Fresh => (None, None),
+            State::Open(stream) => {
+                let Stream { layout, buffer, digest, .. } = *stream;
+                if !buffer.is_empty() {
+                    self.encode(&layout, buffer).await?;
+                }
+                (Some(Arc::clone(&layout.schema)), digest)
+            }
+        };
+        self.finish_encoding().await?;
+
+        let mut segments = std::mem::take(&mut self.segments);
+        let mut actions = Vec::with_capacity(segments.len() * 2);
+        let mut claimed = CoverageDelta::default();
+        for segment in &mut segments {
+            let delta = std::mem::take(&mut segment.delta);
+            let owns = unclaimed(&delta, &claimed);
+            actions.extend(segment_actions(&segment.meta, &owns));
+            claimed.union(&owns);
+        }
+        let append_id = match (self.request.append_id.take(), digest) {
+            (Some(key), Some(digest)) => Some(KeyedPayload { key, digest: digest.finish() }),
+            _ => None,
+        };
+        let plan = AppendPlan {
+            principal: std::mem::take(&mut self.request.principal),
+            on_overlap: self.request.on_overlap,
+            append_id,
+            schema,
+            actions,
+            claimed,
+            row_count: self.row_count,
+            rows_skipped: self.rows_skipped,
+            segment_count: u32::try_from(segments.len()).unwrap_or(u32::MAX),
+        };
+        publish(&self.table, plan, segments).await
+    }
+
+    fn open(&self, incoming: &SchemaRef) -> Result<Stream> {
+        let snapshot = self.table.snapshot();
+        let layout = match &snapshot.layout {
+            Some(layout) => Arc::clone(layout),
+            None => Arc::new(snapshot.spec.bind(&adopted_schema(incoming))?),
+        };
+        let normalizer = Normalizer::for_layout(incoming, &layout)?;
+        let digest =
+            self.request.append_id.as_ref().map(|_| PayloadDigest::new(layout.schema.as_ref()));
+        Ok(Stream {
+            normalizer,
+            digest,
+            is_retry: self.knows_append_id(&snapshot),
+            buffer: SegmentBuffer::new(&layout),
+            layout,
+        })
+    }
+
+    fn knows_append_id(&self, snapshot: &Snapshot) -> bool {
+        let key = self.request.append_id.as_deref();
+        key.is_some_and(|key| snapshot.append_id(&self.request.principal, key).is_some())
+    }
+
+    async fn take(&mut self, stream: &mut Stream, batch: &RecordBatch) -> Result<()> {
+        if batch.num_rows() > BATCH_ROWS_MAX {
+            return Err(self.about(Error::new(
+                ErrorKind::Invalid,
+                format!(
+                    "a batch of {} rows is larger than the {BATCH_ROWS_MAX} that one may have; send smaller batches",
+                    batch.num_rows()
+                ),
+            )));
+        }
+        let mut slices = Slices::new(batch);
+        while let Some((slice, bytes)) = slices.next().map_err(|error| self.about(error))? {
+            let normalized = stream.normalizer.normalize(&slice).map_err(|error| {
+                self.about(Error::from(error.with_row_offset(slices.start_of_last())))
+            })?;
+            if let Some(digest) = &mut stream.digest {
+                digest.update(normalized.columns(), normalized.num_rows());
+            }
+            if stream.is_retry {
+                continue;
+            }
+            let Some(checked) = self.check(stream, normalized, batch, &slices).await? else {
+                continue;
+            };
+            self.row_count += checked.batch.num_rows() as u64;
+            stream.buffer.push(checked, usize::try_from(bytes).unwrap_or(usize::MAX));
+            if stream.buffer.is_full() {
+                let full =
+                    std::mem::replace(&mut stream.buffer, SegmentBuffer::new(&stream.layout));
+                self.encode(&stream.layout, full).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds entities and buckets of the rows and holds them against the newest coverage. `None` when no row is left.
+    async fn check(
+        &mut self,
+        stream: &mut Stream,
+        rows: RecordBatch,
+        whole: &RecordBatch,
+        slices: &Slices<'_>,
+    ) -> Result<Option<CheckedBatch>> {
+        let layout = Arc::clone(&stream.layout);
+        let Some(mut located) = self.locate(&layout, &rows, slices.start_of_last())? else {
+            let plain = CheckedBatch {
+                batch: rows,
+                keys: Vec::new(),
+                rows: Vec::new(),
+                index: None,
+                delta: CoverageDelta::default(),
+            };
+            return Ok(Some(plain));
+        };
+        let snapshot = self.table.snapshot();
+        let mut owned = snapshot.coverage.overlap(&located.delta);
+        let mut batch = rows;
+        if !owned.is_empty() {
+            if self.knows_append_id(&snapshot) {
+                // Another try of this very append came through meanwhile: from here on only its rows are compared.
+                self.become_retry(stream);
+                return Ok(None);
+            }
+            if self.request.on_overlap == OverlapPolicy::Reject {
+                self.count_overlap(stream, whole, slices, &snapshot, &mut owned);
+                return Err(overlap_error(&self.table, &snapshot, &owned).await);
+            }
+            let free = free_rows(&located.keys, &located.rows, &located.buckets, &owned);
+            let row_count = batch.num_rows();
+            batch = filter_record_batch(&batch, &BooleanArray::from(free))
+                .map_err(|error| Error::internal(format!("rows could not be skipped: {error}")))?;
+            self.rows_skipped += (row_count - batch.num_rows()) as u64;
+            if batch.num_rows() == 0 {
+                return Ok(None);
+            }
+            located = self
+                .locate(&layout, &batch, 0)?
+                .ok_or_else(|| Error::internal("a time-series table without an index"))?;
+        }
+        self.count_new_entities(stream, &snapshot, &located.delta)?;
+        let index = layout.index.and_then(|index| index_values(batch.column(index)));
+        if layout.entities.is_empty() {
+            located.rows = Vec::new();
+        }
+        Ok(Some(CheckedBatch {
+            batch,
+            keys: located.keys,
+            rows: located.rows,
+            index,
+            delta: located.delta,
+        }))
+    }
+
+    /// Entities and buckets of the rows; `None` on plain tables. `first_row` is the place of the rows in their batch, for messages.
+    fn locate(
+        &self,
+        layout: &TableLayout,
+        rows: &RecordBatch,
+        first_row: usize,
+    ) -> Result<Option<Located>> {
+        let (Some(index), Some(bucketing)) = (layout.index, &layout.bucketing) else {
+            return Ok(None);
+        };
+        let index = index_values(rows.column(index))
+            .ok_or_else(|| Error::internal("an index column that is none"))?;
+        let columns: Vec<_> =
+            layout.entities.iter().map(|&position| Arc::clone(rows.column(position))).collect();
+        let (keys, numbers) = encode_entities(&columns, rows.num_rows())
+            .map_err(|error| Error::internal(format!("entities cannot be encoded: {error}")))?;
+        let mut buckets = Vec::with_capacity(index.len());
+        bucketing.buckets_of(&index, &mut buckets).map_err(|value| {
+            let row = index.iter().position(|other| *other == value).unwrap_or_default();
+            self.about(Error::new(
+                ErrorKind::Invalid,
+                format!(
+                    "index value {} in row {} lies outside the calendar of its buckets; correct that row or leave it out",
+                    bucketing.format(value),
+                    first_row + row
+                ),
+            ))
+        })?;
+        let mut delta = CoverageDelta::default();
+        delta.insert_rows(&keys, &numbers, &buckets);
+        Ok(Some(Located { keys, rows: numbers, buckets, delta }))
+    }
+
+    /// Adds to `owned` what the rest of the batch overlaps with. Rows that cannot be read no longer matter.
+    fn count_overlap(
+        &self,
+        stream: &Stream,
+        whole: &RecordBatch,
+        slices: &Slices<'_>,
+        snapshot: &Snapshot,
+        owned: &mut CoverageDelta,
+    ) {
+        let mut rest = slices.rest_of(whole);
+        while let Ok(Some((slice, _))) = rest.next() {
+            let Ok(normalized) = stream.normalizer.normalize(&slice) else { return };
+            let Ok(Some(located)) = self.locate(&stream.layout, &normalized, 0) else { return };
+            owned.union(&snapshot.coverage.overlap(&located.delta));
+        }
+    }
+
+    fn become_retry(&mut self, stream: &mut Stream) {
+        stream.is_retry = true;
+        stream.buffer = SegmentBuffer::new(&stream.layout);
+        self.segments.clear();
+        self.encoding = None;
+        self.claimed = CoverageDelta::default();
+    }
+
+    fn count_new_entities(
+        &mut self,
+        stream: &Stream,
+        snapshot: &Snapshot,
+        delta: &CoverageDelta,
+    ) -> Result<()> {
+        let new = delta.iter().filter(|(entity, _)| {
+            self.claimed.runs(entity).is_none()
+                && stream.buffer.delta().runs(entity).is_none()
+                && snapshot.coverage.runs(entity).is_none()
+        });
+        self.new_entities += new.count() as u64;
+        if self.new_entities > NEW_ENTITIES_MAX {
+            return Err(self.about(Error::new(
+                ErrorKind::Exhausted,
+                format!(
+                    "more than {NEW_ENTITIES_MAX} new entities in one append; check that the entity columns are the right ones, or \
+                     split the append"
+                ),
+            )));
+        }
+        Ok(())
+    }
+
+    /// Hands a full buffer to the encoder, after the one before it is done.
+    async fn encode(&mut self, layout: &Arc<TableLayout>, buffer: SegmentBuffer) -> Result<()> {
+        self.finish_encoding().await?;
+        self.table.check_space()?;
+        if self.segments.iter().filter(|segment| !segment.is_published()).count()
+            >= UNPUBLISHED_SEGMENTS_MAX
+        {
+            let segments = std::mem::take(&mut self.segments);
+            self.segments = publish_segments(&self.table, segments).await?;
+        }
+        self.claimed.union(buffer.delta());
+        let id = SegmentId(self.table.clock().new_id());
+        let path = layout::segment(self.table.id(), id);
+        let store = Arc::clone(self.table.store());
+        let layout = Arc::clone(layout);
+        self.encoding = Some(tokio::task::spawn_blocking(move || {
+            let staged =
+                store.stage(&path).map_err(|source| WriteError::Io { segment: id, source })?;
+            write_segment(id, &layout, buffer.finish(), staged)
+        }));
+        Ok(())
+    }
+
+    async fn finish_encoding(&mut self) -> Result<()> {
+        let Some(encoding) = &mut self.encoding else { return Ok(()) };
+        let written = encoding.await;
+        self.encoding = None;
+        let written = written
+            .map_err(|error| Error::internal(format!("encoding a segment ended early: {error}")))?;
+        self.segments.push(written.map_err(|error| storage_error(&self.table.name(), error))?);
+        Ok(())
+    }
+
+    /// The same error, saying which append it stopped.
+    fn about(&self, error: Error) -> Error {
+        error.context(format!("append to table \"{}\" refused", self.table.name()))
+    }
+}
+
+fn poisoned() -> Error {
+    Error::new(
+        ErrorKind::Invalid,
+        "this append failed earlier and takes nothing more; nothing was committed, start a new one",
+    )
+}
+
+/// What a failed segment means for the append: nothing was committed in any case.
+pub(super) fn storage_error(table: &str, error: WriteError) -> Error {
+    let kind = match &error {
+        WriteError::Io { source, .. } => match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::Exhausted,
+            _ => ErrorKind::Unavailable,
+        },
+        WriteError::Encode { .. } => ErrorKind::Internal,
+    };
+    let advice = match kind {
+        ErrorKind::Exhausted => "; make room and send it again",
+        ErrorKind::Unavailable => "; send it again",
+        _ => "; this is a bug, please report this text",
+    };
+    Error::new(kind, format!("append to table \"{table}\" failed: {error}{advice}"))
+        .with_source(error)
+}
+
+/// A batch in pieces that are small once they are written out.
+struct Slices<'a> {
+    batch: &'a RecordBatch,
+    start: usize,
+    last_start: usize,
+}
+
+impl<'a> Slices<'a> {
+    fn new(batch: &'a RecordBatch) -> Self {
+        Self { batch, start: 0, last_start: 0 }
+    }
+
+    /// What is left of a batch behind the pieces already taken.
+    fn rest_of<'b>(&self, batch: &'b RecordBatch) -> Slices<'b> {
+        Slices { batch, start: self.start, last_start: self.start }
+    }
+
+    /// Row of the batch at which the last piece began.
+    fn start_of_last(&self) -> usize {
+        self.last_start
+    }
+
+    /// The next piece, and its bytes once written out.
+    fn next(&mut self) -> Result<Option<(RecordBatch, u64)>> {
+        let left = self.batch.num_rows() - self.start;
+        if left == 0 {
+            return Ok(None);
+        }
+        let mut row_count = left.min(SLICE_ROWS_MAX);
+        loop {
+            let slice = self.batch.slice(self.start, row_count);
+            let bytes = slice
+                .columns()
+                .iter()
+                .fold(0_u64, |sum, column| sum.saturating_add(logical_bytes(column.as_ref())));
+            if bytes > SLICE_BYTES_MAX && row_count > 1 {
+                // About as many rows as fit, and fewer than before in any case.
+                let fitting = (row_count as u64).saturating_mul(SLICE_BYTES_MAX) / bytes;
+                let fitting = usize::try_from(fitting).unwrap_or(row_count);
+                row_count =
+                    fitting.clamp(1, row_count - row_count / 4 - usize::from(row_count < 4));
+                continue;
+            }
+            if bytes > ROW_BYTES_MAX {
+                return Err(Error::new(
+                    ErrorKind::Exhausted,
+                    format!(
+                        "row {} of a batch is {bytes} bytes long, more than the {ROW_BYTES_MAX} that a row may have",
+                        self.start
+                    ),
+                ));
+            }
+            self.last_start = self.start;
+            self.start += row_count;
+            return Ok(Some((slice, bytes)));
+        }
     }
 }

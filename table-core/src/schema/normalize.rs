@@ -10,10 +10,12 @@ use arrow::array::{
     Array, ArrayRef, AsArray, FixedSizeListArray, ListArray, MapArray, StructArray, new_null_array,
 };
 use arrow::buffer::OffsetBuffer;
+use arrow::compute::kernels::cmp::distinct;
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{
     ArrowNativeType, DataType, Decimal128Type, Fields, Schema, SchemaRef, TimeUnit,
 };
+use arrow::error::ArrowError;
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use arrow::util::display::{FormatOptions, array_value_to_string};
 
@@ -69,15 +71,54 @@ pub enum SchemaError {
         role: &'static str,
     },
     /// A value that the table's type cannot hold.
-    #[error("column \"{column}\" does not fit {expected}: {reason}")]
+    #[error("column \"{column}\" does not fit {expected}: {reason}{}", row.map_or_else(String::new, |row| format!(" in row {row}")))]
     Value {
         /// Its name.
         column: String,
         /// The table's type.
         expected: String,
+        /// Row in the batch, from 0; unknown inside nested columns.
+        row: Option<usize>,
         /// Which value, and why.
         reason: String,
     },
+}
+
+/// A value that does not fit, before the column is known.
+struct Misfit {
+    row: Option<usize>,
+    reason: String,
+}
+
+impl From<ArrowError> for Misfit {
+    fn from(error: ArrowError) -> Self {
+        Self { row: None, reason: error.to_string() }
+    }
+}
+
+impl Misfit {
+    fn value(array: &ArrayRef, row: usize, why: &str) -> Self {
+        Self { row: Some(row), reason: format!("value {} {why}", value_text(array, row)) }
+    }
+
+    /// The same inside a nested column, whose rows are not those of the batch.
+    fn nested(mut self) -> Self {
+        self.row = None;
+        self
+    }
+}
+
+impl SchemaError {
+    /// The same error about a piece of a batch that begins at row `offset` of it.
+    #[must_use]
+    pub fn with_row_offset(mut self, offset: usize) -> Self {
+        match &mut self {
+            Self::Null { row, .. } => *row += offset,
+            Self::Value { row: Some(row), .. } => *row += offset,
+            _ => {}
+        }
+        self
+    }
 }
 
 /// Options of every cast here: what does not fit becomes null, and is then found by comparing nulls.
@@ -190,10 +231,11 @@ impl Normalizer {
                     let Some(column) = batch.columns().get(*position) else {
                         return Err(self.other_schema(batch));
                     };
-                    convert(column, field.data_type()).map_err(|reason| SchemaError::Value {
+                    convert(column, field.data_type()).map_err(|misfit| SchemaError::Value {
                         column: field.name().clone(),
                         expected: shown(field.data_type()),
-                        reason,
+                        row: misfit.row,
+                        reason: misfit.reason,
                     })?
                 }
             };
@@ -213,6 +255,7 @@ impl Normalizer {
             |error| SchemaError::Value {
                 column: String::new(),
                 expected: "the table's schema".to_owned(),
+                row: None,
                 reason: error.to_string(),
             },
         )
@@ -316,7 +359,7 @@ fn struct_source(from: &Fields, name: &str, position: usize, to: &Fields) -> Opt
 }
 
 /// The array in the table's type, or which value does not fit and why.
-fn convert(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, String> {
+fn convert(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, Misfit> {
     if array.data_type() == to {
         return Ok(Arc::clone(array));
     }
@@ -326,8 +369,7 @@ fn convert(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, String> {
     }
     let portable = portable_type(from);
     if &portable != from && !is_nested(from) {
-        let plain =
-            cast_with_options(array, &portable, &CAST).map_err(|error| error.to_string())?;
+        let plain = cast_with_options(array, &portable, &CAST)?;
         return convert(&plain, to);
     }
     match to {
@@ -343,7 +385,7 @@ fn is_nested(data_type: &DataType) -> bool {
     !children(data_type).is_empty() && !matches!(data_type, DataType::RunEndEncoded(_, _))
 }
 
-fn convert_leaf(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, String> {
+fn convert_leaf(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, Misfit> {
     let from = array.data_type();
     if let Some(bound) = match to {
         DataType::Float64 => Some(FLOAT64_EXACT_MAX),
@@ -353,12 +395,12 @@ fn convert_leaf(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, String> {
     {
         check_float_bound(array, bound)?;
     }
-    let cast = cast_with_options(array, to, &CAST).map_err(|error| error.to_string())?;
+    let cast = cast_with_options(array, to, &CAST)?;
     if cast.null_count() > array.null_count() {
         let row = (0..array.len()).find(|&row| array.is_valid(row) && cast.is_null(row));
         return Err(match row {
-            Some(row) => format!("value {} in row {row} is out of range", value_text(array, row)),
-            None => "a value is out of range".to_owned(),
+            Some(row) => Misfit::value(array, row, "is out of range"),
+            None => Misfit { row: None, reason: "a value is out of range".to_owned() },
         });
     }
     if may_truncate(from, to) {
@@ -390,24 +432,18 @@ fn may_truncate(from: &DataType, to: &DataType) -> bool {
     matches!((ticks_per_day(from), ticks_per_day(to)), (Some(from), Some(to)) if from > to)
 }
 
-fn check_divides(array: &ArrayRef, cast: &ArrayRef) -> Result<(), String> {
-    let back =
-        cast_with_options(cast, array.data_type(), &CAST).map_err(|error| error.to_string())?;
-    let differs =
-        arrow::compute::kernels::cmp::distinct(array, &back).map_err(|error| error.to_string())?;
+fn check_divides(array: &ArrayRef, cast: &ArrayRef) -> Result<(), Misfit> {
+    let back = cast_with_options(cast, array.data_type(), &CAST)?;
+    let differs = distinct(array, &back)?;
     match differs.values().set_indices().next() {
         None => Ok(()),
-        Some(row) => Err(format!(
-            "value {} in row {row} is finer than the unit of the column",
-            value_text(array, row)
-        )),
+        Some(row) => Err(Misfit::value(array, row, "is finer than the unit of the column")),
     }
 }
 
-fn check_float_bound(array: &ArrayRef, bound: i64) -> Result<(), String> {
+fn check_float_bound(array: &ArrayRef, bound: i64) -> Result<(), Misfit> {
     // Every integer type has an i128: one comparison for all of them, on a path that only mismatched types take.
-    let wide = cast_with_options(array, &DataType::Decimal128(38, 0), &CAST)
-        .map_err(|error| error.to_string())?;
+    let wide = cast_with_options(array, &DataType::Decimal128(38, 0), &CAST)?;
     let bound = i128::from(bound);
     let outside = wide
         .as_primitive::<Decimal128Type>()
@@ -415,72 +451,72 @@ fn check_float_bound(array: &ArrayRef, bound: i64) -> Result<(), String> {
         .position(|value| value.is_some_and(|value| value.abs() > bound));
     match outside {
         None => Ok(()),
-        Some(row) => Err(format!(
-            "value {} in row {row} is beyond {bound}, where floats skip integers",
-            value_text(array, row)
+        Some(row) => Err(Misfit::value(
+            array,
+            row,
+            &format!("is beyond {bound}, where floats skip integers"),
         )),
     }
 }
 
-fn convert_nested(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, String> {
-    let text = |error: arrow::error::ArrowError| error.to_string();
+fn convert_nested(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, Misfit> {
     match (array.data_type(), to) {
         (
             DataType::LargeList(item) | DataType::ListView(item) | DataType::LargeListView(item),
             _,
         ) => {
             let plain = DataType::List(Arc::clone(item));
-            convert(&cast_with_options(array, &plain, &CAST).map_err(text)?, to)
+            convert(&cast_with_options(array, &plain, &CAST)?, to)
         }
         (DataType::FixedSizeList(item, _), DataType::List(_)) => {
             let plain = DataType::List(Arc::clone(item));
-            convert_nested(&cast_with_options(array, &plain, &CAST).map_err(text)?, to)
+            convert_nested(&cast_with_options(array, &plain, &CAST)?, to)
         }
         (DataType::List(_), DataType::List(item)) => {
             let list = array.as_list::<i32>();
             let (offsets, values) = rebased(list.offsets(), list.values());
-            let values = convert(&values, item.data_type())?;
+            let values = convert(&values, item.data_type()).map_err(Misfit::nested)?;
             let nulls = list.nulls().cloned();
-            Ok(Arc::new(
-                ListArray::try_new(Arc::clone(item), offsets, values, nulls).map_err(text)?,
-            ))
+            Ok(Arc::new(ListArray::try_new(Arc::clone(item), offsets, values, nulls)?))
         }
         (DataType::FixedSizeList(_, _), DataType::FixedSizeList(item, size)) => {
             let list = array.as_fixed_size_list();
-            let values = convert(list.values(), item.data_type())?;
+            let values = convert(list.values(), item.data_type()).map_err(Misfit::nested)?;
             let nulls = list.nulls().cloned();
-            Ok(Arc::new(
-                FixedSizeListArray::try_new(Arc::clone(item), *size, values, nulls)
-                    .map_err(text)?,
-            ))
+            Ok(Arc::new(FixedSizeListArray::try_new(Arc::clone(item), *size, values, nulls)?))
         }
         (DataType::Struct(from), DataType::Struct(fields)) => {
             let structs = array.as_struct();
             let mut columns = Vec::with_capacity(fields.len());
             for (position, field) in fields.iter().enumerate() {
-                let at = struct_source(from, field.name(), position, fields)
-                    .ok_or_else(|| format!("its field \"{}\" is missing", field.name()))?;
+                let at =
+                    struct_source(from, field.name(), position, fields).ok_or_else(|| Misfit {
+                        row: None,
+                        reason: format!("its field \"{}\" is missing", field.name()),
+                    })?;
                 columns.push(convert(structs.column(at), field.data_type())?);
             }
             let nulls = structs.nulls().cloned();
-            Ok(Arc::new(
-                StructArray::try_new_with_length(fields.clone(), columns, nulls, structs.len())
-                    .map_err(text)?,
-            ))
+            Ok(Arc::new(StructArray::try_new_with_length(
+                fields.clone(),
+                columns,
+                nulls,
+                structs.len(),
+            )?))
         }
         (DataType::Map(_, _), DataType::Map(entries, sorted)) => {
             let map = array.as_map();
             let all: ArrayRef = Arc::new(map.entries().clone());
             let (offsets, values) = rebased(map.offsets(), &all);
-            let values = convert(&values, entries.data_type())?;
+            let values = convert(&values, entries.data_type()).map_err(Misfit::nested)?;
             let values = values.as_struct().clone();
             let nulls = map.nulls().cloned();
-            Ok(Arc::new(
-                MapArray::try_new(Arc::clone(entries), offsets, values, nulls, *sorted)
-                    .map_err(text)?,
-            ))
+            Ok(Arc::new(MapArray::try_new(Arc::clone(entries), offsets, values, nulls, *sorted)?))
         }
-        (from, to) => Err(format!("{} does not become {}", shown(from), shown(to))),
+        (from, to) => Err(Misfit {
+            row: None,
+            reason: format!("{} does not become {}", shown(from), shown(to)),
+        }),
     }
 }
 

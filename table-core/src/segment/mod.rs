@@ -1,8 +1,10 @@
-//! Segments: immutable Parquet files. `meta` says what the log knows of one (pure), `writer` makes them, `reader` hands
-//! verified bytes to scans.
+//! Segments: immutable Parquet files. `meta` says what the log knows of one (pure), `buffer` puts rows in order (pure),
+//! `writer` makes files of them, `reader` hands verified bytes to scans.
 
+pub mod buffer;
 pub mod meta;
 pub mod reader;
+mod stats;
 pub mod writer;
 
 pub use meta::{ColumnStats, RowGroupMeta, SegmentMeta};

@@ -1,0 +1,363 @@
+//! Rows of a segment before it is written: collected batch by batch, then put into (entity, index) order and cut into row
+//! groups. Pure.
+//!
+//! Rows that arrive in order are never copied: whether they do is watched while they come in, at the price of one comparison
+//! a row.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::buffer::ScalarBuffer;
+use arrow::datatypes::{
+    DataType, Int64Type, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType,
+    TimestampNanosecondType, TimestampSecondType, UInt64Type,
+};
+use arrow::record_batch::RecordBatch;
+
+use crate::coverage::CoverageDelta;
+use crate::schema::TableLayout;
+use crate::types::{BucketId, EntityKey, IndexType};
+
+/// Rows that one segment holds at most.
+pub const SEGMENT_ROWS_MAX: usize = 1 << 20;
+
+/// Arrow bytes from which on a segment takes no more batches: 64 MiB.
+pub const SEGMENT_BUFFER_BYTES: usize = 64 << 20;
+
+/// Rows from which on a row group ends where an entity does.
+pub const ROW_GROUP_ROWS_MIN: usize = 64 << 10;
+
+/// Rows that a row group holds at most.
+pub const ROW_GROUP_ROWS_MAX: usize = 128 << 10;
+
+/// Rows below which a row group is not ended early to keep the next entity together.
+const ROW_GROUP_ROWS_LEAST: usize = 16 << 10;
+
+/// One checked batch: normalised rows with their entities and buckets.
+#[derive(Debug)]
+pub struct CheckedBatch {
+    /// The rows, in the table's schema.
+    pub batch: RecordBatch,
+    /// Distinct entities of the batch.
+    pub keys: Vec<EntityKey>,
+    /// For each row the position of its entity in `keys`; empty on tables without entity columns.
+    pub rows: Vec<u32>,
+    /// Index values; `None` on plain tables.
+    pub index: Option<ScalarBuffer<i64>>,
+    /// What the rows cover; empty on plain tables.
+    pub delta: CoverageDelta,
+}
+
+/// Index values of a batch as `i64`, without copying them.
+pub fn index_values(array: &ArrayRef) -> Option<ScalarBuffer<i64>> {
+    Some(match array.data_type() {
+        DataType::Int64 => array.as_primitive::<Int64Type>().values().clone(),
+        DataType::UInt64 => {
+            let values = array.as_primitive::<UInt64Type>().values();
+            // The same 64 bits: the bit pattern is what the format promises.
+            ScalarBuffer::new(values.inner().clone(), 0, values.len())
+        }
+        DataType::Timestamp(unit, _) => match unit {
+            TimeUnit::Second => array.as_primitive::<TimestampSecondType>().values().clone(),
+            TimeUnit::Millisecond => {
+                array.as_primitive::<TimestampMillisecondType>().values().clone()
+            }
+            TimeUnit::Microsecond => {
+                array.as_primitive::<TimestampMicrosecondType>().values().clone()
+            }
+            TimeUnit::Nanosecond => {
+                array.as_primitive::<TimestampNanosecondType>().values().clone()
+            }
+        },
+        _ => return None,
+    })
+}
+
+/// Rows of one segment, as they arrive.
+#[derive(Debug)]
+pub struct SegmentBuffer {
+    /// Exclusive-or that makes index values order like `i64`.
+    flip: i64,
+    batches: Vec<RecordBatch>,
+    /// Per batch the entity number of each row; empty vectors without entity columns.
+    entities: Vec<Vec<u32>>,
+    /// Per batch the index values; empty on plain tables.
+    index: Vec<ScalarBuffer<i64>>,
+    keys: Vec<EntityKey>,
+    numbers: HashMap<EntityKey, u32>,
+    delta: CoverageDelta,
+    row_count: usize,
+    bytes: usize,
+    sorted: bool,
+    /// Entity number and (flipped) index value of the last row.
+    last: Option<(u32, i64)>,
+    /// Of the flipped index values.
+    index_range: Option<(i64, i64)>,
+}
+
+/// A full buffer, ready to be written.
+#[derive(Debug)]
+pub struct SegmentRows {
+    /// The rows, in arrival order.
+    pub batches: Vec<RecordBatch>,
+    /// Where the rows are in (entity, index) order, as (batch, row); `None` when they arrived so.
+    pub order: Option<Vec<(usize, usize)>>,
+    /// Rows of each row group, in file order, counted through.
+    pub row_groups: Vec<Range<usize>>,
+    /// Whether the rows have an order at all: false on plain tables.
+    pub sorted: bool,
+    /// Smallest and greatest index value.
+    pub index_range: Option<(i64, i64)>,
+    /// Smallest and greatest entity.
+    pub entity_range: Option<(EntityKey, EntityKey)>,
+    /// What the rows cover.
+    pub delta: CoverageDelta,
+    /// Rows.
+    pub row_count: usize,
+    /// Arrow bytes, about.
+    pub bytes: usize,
+}
+
+impl SegmentBuffer {
+    /// An empty buffer of a table.
+    pub fn new(layout: &TableLayout) -> Self {
+        let flip = if layout.index_type == Some(IndexType::UInt64) { i64::MIN } else { 0 };
+        Self {
+            flip,
+            batches: Vec::new(),
+            entities: Vec::new(),
+            index: Vec::new(),
+            keys: Vec::new(),
+            numbers: HashMap::new(),
+            delta: CoverageDelta::default(),
+            row_count: 0,
+            bytes: 0,
+            sorted: true,
+            last: None,
+            index_range: None,
+        }
+    }
+
+    /// No row yet.
+    pub fn is_empty(&self) -> bool {
+        self.row_count == 0
+    }
+
+    /// Whether the segment should be written before more rows come.
+    pub fn is_full(&self) -> bool {
+        self.bytes >= SEGMENT_BUFFER_BYTES || self.row_count >= SEGMENT_ROWS_MAX
+    }
+
+    /// What the rows cover.
+    pub fn delta(&self) -> &CoverageDelta {
+        &self.delta
+    }
+
+    /// Takes a batch of `bytes` logical bytes.
+    pub fn push(&mut self, checked: CheckedBatch, bytes: usize) {
+        let CheckedBatch { batch, keys, mut rows, index, delta } = checked;
+        if batch.num_rows() == 0 {
+            return;
+        }
+        self.row_count += batch.num_rows();
+        self.bytes += bytes;
+        if !rows.is_empty() {
+            let numbers: Vec<u32> = keys.into_iter().map(|key| self.number(key)).collect();
+            for row in &mut rows {
+                *row = numbers[*row as usize];
+            }
+        }
+        if let Some(index) = index {
+            self.watch_order(&rows, &index);
+            self.index.push(index);
+        }
+        self.batches.push(batch);
+        self.entities.push(rows);
+        if self.delta.is_empty() {
+            self.delta = delta;
+        } else {
+            self.delta.union(&delta);
+        }
+    }
+
+    /// The rows in order, cut into row groups.
+    pub fn finish(self) -> SegmentRows {
+        let with_entities = !self.keys.is_empty();
+        let has_index = self.index_range.is_some();
+        let order = (has_index && !self.sorted).then(|| self.sorted_order());
+        let ends = match (&order, with_entities) {
+            (_, false) => vec![self.row_count],
+            (Some(order), true) => {
+                entity_ends(order.iter().map(|&(batch, row)| self.entities[batch][row]))
+            }
+            (None, true) => entity_ends(self.entities.iter().flatten().copied()),
+        };
+        let entity_range = match (self.keys.iter().min(), self.keys.iter().max()) {
+            (Some(min), Some(max)) => Some((min.clone(), max.clone())),
+            _ => None,
+        };
+        SegmentRows {
+            row_groups: cut_row_groups(&ends),
+            order,
+            sorted: has_index,
+            index_range: self.index_range.map(|(min, max)| (min ^ self.flip, max ^ self.flip)),
+            entity_range,
+            delta: self.delta,
+            row_count: self.row_count,
+            bytes: self.bytes,
+            batches: self.batches,
+        }
+    }
+
+    fn number(&mut self, key: EntityKey) -> u32 {
+        if let Some(number) = self.numbers.get(&key) {
+            return *number;
+        }
+        // A segment has fewer rows, and so fewer entities, than u32 has numbers.
+        let number = u32::try_from(self.keys.len()).unwrap_or(u32::MAX);
+        self.keys.push(key.clone());
+        self.numbers.insert(key, number);
+        number
+    }
+
+    /// Notes whether the rows go on in order, and the ends of the index.
+    fn watch_order(&mut self, entities: &[u32], index: &[i64]) {
+        let mut last = self.last;
+        let (mut min, mut max) = self.index_range.unwrap_or((i64::MAX, i64::MIN));
+        let mut sorted = self.sorted;
+        for (row, value) in index.iter().enumerate() {
+            let here = (entities.get(row).copied().unwrap_or(0), value ^ self.flip);
+            min = min.min(here.1);
+            max = max.max(here.1);
+            if sorted && let Some(before) = last {
+                sorted = match before.0 == here.0 {
+                    true => before.1 <= here.1,
+                    false => self.keys[before.0 as usize] < self.keys[here.0 as usize],
+                };
+            }
+            last = Some(here);
+        }
+        self.last = last;
+        self.sorted = sorted;
+        self.index_range = Some((min, max));
+    }
+
+    /// Where the rows are in (entity, index) order; rows that compare equal stay in arrival order.
+    ///
+    /// Rows are dealt out to their entities in arrival order first, so that the usual stream, ordered by time across
+    /// entities, needs no comparison sort at all.
+    fn sorted_order(&self) -> Vec<(usize, usize)> {
+        let entity_count = self.keys.len().max(1);
+        let mut by_key: Vec<usize> = (0..entity_count).collect();
+        by_key.sort_unstable_by(|&a, &b| self.keys.get(a).cmp(&self.keys.get(b)));
+
+        let mut counts = vec![0_usize; entity_count];
+        for (entities, index) in self.entities.iter().zip(&self.index) {
+            if entities.is_empty() {
+                counts[0] += index.len();
+            }
+            for entity in entities {
+                counts[*entity as usize] += 1;
+            }
+        }
+        let mut starts = vec![0_usize; entity_count];
+        let mut next = 0;
+        for &entity in &by_key {
+            starts[entity] = next;
+            next += counts[entity];
+        }
+
+        let mut order = vec![(0, 0); self.row_count];
+        let mut cursors = starts.clone();
+        for (batch, (entities, index)) in self.entities.iter().zip(&self.index).enumerate() {
+            for row in 0..index.len() {
+                let entity = entities.get(row).map_or(0, |entity| *entity as usize);
+                order[cursors[entity]] = (batch, row);
+                cursors[entity] += 1;
+            }
+        }
+        let value = |&(batch, row): &(usize, usize)| self.index[batch][row] ^ self.flip;
+        for (start, count) in starts.iter().zip(&counts) {
+            let rows = &mut order[*start..start + count];
+            if !rows.is_sorted_by_key(value) {
+                rows.sort_by_key(value);
+            }
+        }
+        order
+    }
+}
+
+/// Whether two rows belong to buckets of a delta: rows whose pair is in `owned` are dropped from a batch that skips.
+pub fn free_rows(
+    keys: &[EntityKey],
+    rows: &[u32],
+    buckets: &[BucketId],
+    owned: &CoverageDelta,
+) -> Vec<bool> {
+    let runs: Vec<_> = keys.iter().map(|key| owned.runs(key)).collect();
+    let mut last: Option<(u32, BucketId, bool)> = None;
+    buckets
+        .iter()
+        .enumerate()
+        .map(|(row, &bucket)| {
+            let entity = rows.get(row).copied().unwrap_or(0);
+            if let Some((last_entity, last_bucket, free)) = last
+                && (last_entity, last_bucket) == (entity, bucket)
+            {
+                return free;
+            }
+            let taken = runs.get(entity as usize).copied().flatten();
+            let free = taken.is_none_or(|runs| !runs.contains(bucket));
+            last = Some((entity, bucket, free));
+            free
+        })
+        .collect()
+}
+
+/// Where each stretch of one entity ends.
+fn entity_ends(entities: impl Iterator<Item = u32>) -> Vec<usize> {
+    let mut ends = Vec::new();
+    let mut last = None;
+    let mut row_count = 0;
+    for entity in entities {
+        if last.is_some_and(|last| last != entity) {
+            ends.push(row_count);
+        }
+        last = Some(entity);
+        row_count += 1;
+    }
+    ends.push(row_count);
+    ends
+}
+
+/// Row groups of at most [`ROW_GROUP_ROWS_MAX`] rows that end where an entity ends, as far as its size allows. `ends` ascends
+/// and ends with the number of rows.
+fn cut_row_groups(ends: &[usize]) -> Vec<Range<usize>> {
+    let row_count = ends.last().copied().unwrap_or(0);
+    let mut groups = Vec::new();
+    let mut start = 0;
+    while start < row_count {
+        let left = row_count - start;
+        let longest = start + left.min(ROW_GROUP_ROWS_MAX);
+        let fitting = &ends[..ends.partition_point(|end| *end <= longest)];
+        let wanted = fitting.partition_point(|end| *end < start + ROW_GROUP_ROWS_MIN);
+        let end = if let Some(end) = fitting.get(wanted) {
+            // The first entity that ends with enough rows in the group ...
+            *end
+        } else {
+            // ... or one before, if the rest of the group would be a part of an entity only; else the entity is split.
+            match fitting.last() {
+                Some(end) if *end >= start + ROW_GROUP_ROWS_LEAST => *end,
+                _ => longest,
+            }
+        };
+        groups.push(start..end);
+        start = end;
+    }
+    groups
+}
+
+#[cfg(test)]
+#[path = "buffer_tests.rs"]
+mod tests;
