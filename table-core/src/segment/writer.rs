@@ -160,7 +160,6 @@ fn encode(
     for (range, columns) in rows.row_groups.iter().zip(chunks) {
         row_groups.push(append_row_group(&mut file, range.len(), columns)?);
     }
-    file.finish()?;
     let output = file.into_inner()?;
 
     let columns = schema
