@@ -1,6 +1,6 @@
 //! Structured logs, on stderr: stdout belongs to command output.
 
-use std::io;
+use std::io::{self, IsTerminal};
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::{fmt, prelude::*};
@@ -38,7 +38,8 @@ pub fn init(filter: &str, json: bool) -> Result<(), TelemetryError> {
     if json {
         registry.with(fmt::layer().json().with_writer(io::stderr)).try_init()?;
     } else {
-        registry.with(fmt::layer().with_writer(io::stderr)).try_init()?;
+        let colours = io::stderr().is_terminal();
+        registry.with(fmt::layer().with_ansi(colours).with_writer(io::stderr)).try_init()?;
     }
     Ok(())
 }
