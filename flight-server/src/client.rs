@@ -10,7 +10,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use arrow_flight::decode::FlightRecordBatchStream;
@@ -18,13 +18,16 @@ use arrow_flight::encode::FlightDataEncoderBuilder;
 use arrow_flight::error::FlightError;
 use arrow_flight::flight_service_client::FlightServiceClient;
 use arrow_flight::sql::{CommandStatementQuery, ProstMessageExt};
-use arrow_flight::{Action, FlightData, FlightDescriptor};
+use arrow_flight::{Action, FlightData, FlightDescriptor, IpcMessage, SchemaAsIpc};
+use arrow_ipc::writer::IpcWriteOptions;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use coverline_proto::flight::{AppendCommand, AppendReceipt, OverlapPolicy};
 use futures::future::Either;
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt, TryStreamExt};
 use prost::{Message, Name};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
@@ -139,6 +142,25 @@ pub(crate) struct AppendRequest {
     pub append_id: Option<String>,
 }
 
+/// A table to create. Without an index column it is a plain one.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct CreateRequest {
+    /// Its name.
+    pub name: String,
+    /// The ordered column.
+    pub index_column: Option<String>,
+    /// Width of a bucket.
+    pub bucket: Option<String>,
+    /// Entity columns, in order.
+    pub entity_columns: Vec<String>,
+    /// Zone of calendar buckets.
+    pub time_zone: Option<String>,
+    /// Its columns, when they are not to come from the first append.
+    pub schema: Option<SchemaRef>,
+    /// A table of that name and the same index is as good as a new one.
+    pub if_not_exists: bool,
+}
+
 impl Client {
     /// Connects to `grpc://host:port`.
     pub(crate) async fn connect(server: &str) -> Result<Self, ClientError> {
@@ -187,6 +209,16 @@ impl Client {
     /// Runs a query whose result is small and returns all of it.
     pub(crate) async fn query_all(&self, sql: &str) -> Result<Vec<RecordBatch>, ClientError> {
         self.query(sql).await?.batches.try_collect().await
+    }
+
+    /// The columns of a table; `None` while its first append is still to come.
+    pub(crate) async fn table_schema(&self, table: &str) -> Result<Option<SchemaRef>, ClientError> {
+        let descriptor = FlightDescriptor::new_path(vec![table.to_owned()]);
+        let result = self.flight.clone().get_schema(descriptor).await?.into_inner();
+        let schema = Schema::try_from(&result).map_err(|error| ClientError::Answer {
+            what: format!("the schema of table \"{table}\" cannot be read: {error}"),
+        })?;
+        Ok((!schema.fields().is_empty()).then(|| schema.into()))
     }
 
     /// Appends a stream of batches as one version, or nothing.
@@ -257,12 +289,21 @@ impl Client {
             .ok_or_else(|| ClientError::Answer { what: "an append without a receipt".to_owned() })
     }
 
-    /// Creates a table; false when it is there already and the request allows that. `body` is that of
-    /// `coverline.CreateTable`.
-    pub(crate) async fn create_table(&self, body: &Value) -> Result<bool, ClientError> {
-        let mut results = self.action("coverline.CreateTable", body).await?;
-        let result = results.try_next().await?.unwrap_or_default();
-        Ok(result["created"].as_bool().unwrap_or(true))
+    /// Creates a table.
+    pub(crate) async fn create_table(&self, request: &CreateRequest) -> Result<(), ClientError> {
+        let schema = request.schema.as_ref().map(|schema| encode_schema(schema)).transpose()?;
+        let body = json!({
+            "name": request.name,
+            "index_column": request.index_column,
+            "bucket": request.bucket,
+            "entity_columns": request.entity_columns,
+            "time_zone": request.time_zone,
+            "schema_ipc": schema,
+            "if_not_exists": request.if_not_exists,
+        });
+        let mut results = self.action("coverline.CreateTable", &body).await?;
+        while results.try_next().await?.is_some() {}
+        Ok(())
     }
 
     /// Calls one of the server's JSON actions and returns each result as it arrives.
@@ -335,6 +376,13 @@ impl OverlapDetails {
             table_version: number("table_version"),
         }
     }
+}
+
+/// A schema as base64 of its Arrow IPC message, the form that it has in a JSON body.
+fn encode_schema(schema: &Schema) -> Result<String, ClientError> {
+    let message = IpcMessage::try_from(SchemaAsIpc::new(schema, &IpcWriteOptions::default()))
+        .map_err(|error| ClientError::Source(error.to_string()))?;
+    Ok(BASE64_STANDARD.encode(&message.0))
 }
 
 /// The URI that tonic connects to, from the address forms that Arrow clients use.

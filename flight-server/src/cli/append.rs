@@ -6,9 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use arrow::datatypes::SchemaRef;
 use coverline_proto::flight::{AppendReceipt, OverlapPolicy};
-use futures::StreamExt;
 use indicatif::ProgressBar;
 
 use super::Outcome;
@@ -92,11 +90,20 @@ async fn append_all(client: &Client, arguments: &Arguments) -> Result<Outcome, C
     let bar = progress::bytes(&arguments.files);
     let mut summary = Summary::default();
     let mut failure = None;
+    let mut table_schema = None;
     for path in &arguments.files {
         bar.set_message(progress::file_name(path));
         let file_bytes = path.metadata().map_or(0, |metadata| metadata.len());
         let done_bytes = bar.position();
-        match append_file(client, arguments, path, &bar).await {
+        if table_schema.is_none() {
+            // Asked again until the table has one: the first file may be what gives it.
+            table_schema = client.table_schema(&arguments.table).await?;
+        }
+        let csv = CsvOptions {
+            null_texts: arguments.null_texts.clone(),
+            table_schema: table_schema.clone(),
+        };
+        match append_file(client, arguments, path, csv, &bar).await {
             Ok(outcome) => {
                 let line = summary.add(&outcome, path);
                 bar.suspend(|| writeln!(io::stdout(), "{line}"))?;
@@ -123,13 +130,9 @@ async fn append_file(
     client: &Client,
     arguments: &Arguments,
     path: &Path,
+    csv: CsvOptions,
     bar: &ProgressBar,
 ) -> Result<FileOutcome, CliError> {
-    let csv = CsvOptions {
-        null_texts: arguments.null_texts.clone(),
-        // Asked for each file: the first one may have given the table its schema.
-        table_schema: table_schema(client, &arguments.table).await?,
-    };
     let source = source::open(path.to_owned(), csv).await?;
     let request = AppendRequest {
         table: arguments.table.clone(),
@@ -155,17 +158,6 @@ async fn append_file(
         Err(error @ ClientError::Source(_)) => Err(error.into()),
         Err(error) => Err(CliError::from(error).about(path.display())),
     }
-}
-
-/// The columns that a table has; none when its first append is still to come.
-async fn table_schema(client: &Client, table: &str) -> Result<Option<SchemaRef>, CliError> {
-    let quoted = table.replace('"', "\"\"");
-    let mut result = client.query(&format!("SELECT * FROM \"{quoted}\" LIMIT 0")).await?;
-    let schema = Arc::clone(&result.schema);
-    while let Some(batch) = result.batches.next().await {
-        batch?;
-    }
-    Ok((!schema.fields().is_empty()).then_some(schema))
 }
 
 impl Summary {

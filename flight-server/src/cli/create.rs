@@ -3,15 +3,11 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use coverline_proto::flight::OverlapPolicy;
-use futures::stream;
-use serde_json::{Value, json};
-
 use super::Outcome;
 use super::error::CliError;
 use super::source::{self, CsvOptions};
 use super::target::Target;
-use crate::client::{AppendRequest, Client};
+use crate::client::{Client, CreateRequest};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -53,44 +49,35 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Outcome, CliError> {
 }
 
 async fn create(client: &Client, arguments: &Arguments) -> Result<Outcome, CliError> {
-    // Read first: a file that cannot be read must not leave a table behind.
-    let source = match &arguments.schema_from {
-        Some(path) => Some(source::open(path.clone(), CsvOptions::default()).await?),
+    let schema = match &arguments.schema_from {
+        Some(path) => Some(source::open(path.clone(), CsvOptions::default()).await?.schema),
         None => None,
     };
     let name = &arguments.name;
-    let created = client.create_table(&request(arguments)).await.map_err(|error| {
-        let exists = error.reason() == Some("ALREADY_EXISTS");
-        let error = CliError::from(error);
-        match exists {
-            true => error.hint("--if-not-exists leaves a table of that name as it is"),
-            false => error,
+    let mut request = CreateRequest {
+        name: name.clone(),
+        index_column: arguments.index.clone(),
+        bucket: arguments.bucket.clone(),
+        entity_columns: arguments.entity.clone(),
+        time_zone: arguments.time_zone.clone(),
+        schema,
+        if_not_exists: false,
+    };
+    match client.create_table(&request).await {
+        Ok(()) => writeln!(io::stdout(), "created table \"{name}\"")?,
+        Err(error) if error.reason() != Some("ALREADY_EXISTS") => return Err(error.into()),
+        Err(_) if arguments.if_not_exists => {
+            // Asked again only because the answer does not tell a new table from an old one. A table of that name that
+            // is set up otherwise is refused.
+            request.if_not_exists = true;
+            client.create_table(&request).await?;
+            writeln!(io::stdout(), "table \"{name}\" exists already, nothing done")?;
         }
-    })?;
-    if let (true, Some(source)) = (created, source) {
-        // An append without rows gives a table its columns and nothing else.
-        let request = AppendRequest {
-            table: name.clone(),
-            on_overlap: OverlapPolicy::Reject,
-            append_id: None,
-        };
-        client.append(request, source.schema, stream::empty()).await?;
-    }
-    match created {
-        true => writeln!(io::stdout(), "created table \"{name}\"")?,
-        false => writeln!(io::stdout(), "table \"{name}\" exists already, nothing done")?,
+        Err(error) => {
+            return Err(
+                CliError::from(error).hint("--if-not-exists leaves a table of that name as it is")
+            );
+        }
     }
     Ok(Outcome::Done)
-}
-
-/// The body of `coverline.CreateTable`, without a schema.
-fn request(arguments: &Arguments) -> Value {
-    json!({
-        "name": arguments.name,
-        "index_column": arguments.index,
-        "bucket": arguments.bucket,
-        "entity_columns": arguments.entity,
-        "time_zone": arguments.time_zone,
-        "if_not_exists": arguments.if_not_exists,
-    })
 }

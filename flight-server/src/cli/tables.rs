@@ -47,6 +47,12 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Outcome, CliError> {
                 }
             }
             out.flush()?;
+            for table in &tables {
+                // A table that cannot be opened is listed all the same, with what is wrong with it.
+                if let Some(error) = table["error"].as_str() {
+                    writeln!(io::stderr(), "warning: table {}: {error}", table["name"])?;
+                }
+            }
             Ok(Outcome::Done)
         })
         .await
@@ -72,7 +78,9 @@ fn table_of(tables: &[Value]) -> Result<RecordBatch, CliError> {
         ("bucket", text(&field("bucket"))),
         ("entity", text(&entities)),
         ("time zone", text(&field("time_zone"))),
-        ("version", number("version")),
         ("rows", number("row_count")),
+        ("first", text(&field("first_index"))),
+        ("last", text(&field("last_index"))),
+        ("version", number("version")),
     ])?)
 }

@@ -14,7 +14,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use coverline_proto::flight::{AppendReceipt, OverlapPolicy};
-use serde_json::json;
 
 use self::data::{DAY_COUNT, ROW_COUNT};
 use self::report::Report;
@@ -22,7 +21,7 @@ use crate::cli::CliError;
 use crate::cli::embedded::Embedded;
 use crate::cli::progress;
 use crate::cli::source::{self, CsvOptions};
-use crate::client::{AppendRequest, Client, ClientError};
+use crate::client::{AppendRequest, Client, ClientError, CreateRequest};
 
 /// What the demo is asked to do.
 #[derive(Debug)]
@@ -130,13 +129,14 @@ impl Load {
 }
 
 async fn create_weather(client: &Client) -> Result<(), CliError> {
-    let body = json!({
-        "name": "weather",
-        "index_column": "time_hour",
-        "bucket": "1h",
-        "entity_columns": ["origin"],
-    });
-    create_table(client, &body).await
+    let request = CreateRequest {
+        name: "weather".to_owned(),
+        index_column: Some("time_hour".to_owned()),
+        bucket: Some("1h".to_owned()),
+        entity_columns: vec!["origin".to_owned()],
+        ..CreateRequest::default()
+    };
+    create_table(client, &request).await
 }
 
 /// Appends every file, one after the other, as a daily job does.
@@ -194,14 +194,14 @@ async fn append(
 }
 
 async fn append_airports(client: &Client, folder: &Path) -> Result<AppendReceipt, CliError> {
-    create_table(client, &json!({ "name": "airports" })).await?;
+    let plain = CreateRequest { name: "airports".to_owned(), ..CreateRequest::default() };
+    create_table(client, &plain).await?;
     let file = data::write_airports(folder)?;
     append(client, "airports", &file).await?.map_err(|refused| CliError::new(refused.message))
 }
 
-async fn create_table(client: &Client, body: &serde_json::Value) -> Result<(), CliError> {
-    let created = client.create_table(body).await;
-    created.map(|_| ()).map_err(|error| {
+async fn create_table(client: &Client, request: &CreateRequest) -> Result<(), CliError> {
+    client.create_table(request).await.map_err(|error| {
         let exists = error.reason() == Some("ALREADY_EXISTS");
         let error = CliError::from(error);
         match exists {
