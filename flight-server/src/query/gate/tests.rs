@@ -1,0 +1,192 @@
+//! What the gate lets through and what it refuses.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+use tonic::Code;
+
+use super::*;
+
+/// The gate runs on threads with a large stack, as it does in the server.
+fn checked(sql: String) -> Result<Gated, Status> {
+    std::thread::Builder::new()
+        .stack_size(limits::PLANNER_STACK_BYTES)
+        .spawn(move || check(&sql))
+        .unwrap()
+        .join()
+        .unwrap()
+}
+
+fn accept(sql: &str) -> Gated {
+    checked(sql.to_owned()).unwrap_or_else(|error| panic!("{sql}: {error}"))
+}
+
+fn refuse(sql: &str) -> Status {
+    match checked(sql.to_owned()) {
+        Ok(_) => panic!("let through: {sql}"),
+        Err(error) => error,
+    }
+}
+
+#[test]
+fn queries_in_all_their_forms_pass() {
+    for sql in [
+        "SELECT 1",
+        "  -- a comment\n SELECT 1 ; ",
+        "VALUES (1, 'a'), (2, 'b')",
+        "WITH x AS (SELECT 1 AS a) SELECT * FROM x",
+        "SELECT * FROM a JOIN b ON a.x = b.x WHERE a.y IN (SELECT y FROM c)",
+        "EXPLAIN SELECT * FROM a",
+        "EXPLAIN ANALYZE SELECT * FROM a",
+        "SHOW TABLES",
+        "SHOW COLUMNS FROM a",
+        "DESCRIBE a",
+        "SELECT * FROM gaps('prices') WHERE symbol = 'A'",
+    ] {
+        assert!(!accept(sql).statement.is_update(), "{sql}");
+    }
+    for sql in [
+        "CREATE TABLE a WITH (index_column = 'ts', bucket = '1h')",
+        "CREATE TABLE IF NOT EXISTS a (ts TIMESTAMP NOT NULL)",
+        "CREATE TABLE a AS SELECT 1 AS x",
+        "DROP TABLE IF EXISTS a",
+        "INSERT INTO a VALUES (1)",
+        "INSERT INTO a (x) SELECT 1",
+    ] {
+        assert!(accept(sql).statement.is_update(), "{sql}");
+    }
+}
+
+#[test]
+fn statements_that_reach_out_or_change_settings_are_refused() {
+    for sql in [
+        "COPY (SELECT 1) TO '/tmp/x.csv'",
+        "CREATE EXTERNAL TABLE x STORED AS CSV LOCATION '/etc/passwd'",
+        "SET datafusion.runtime.memory_limit = '1M'",
+        "RESET datafusion.runtime.memory_limit",
+        "CREATE FUNCTION f(DOUBLE) RETURNS DOUBLE RETURN $1",
+        "CREATE VIEW v AS SELECT 1",
+        "CREATE SCHEMA s",
+        "PREPARE p AS SELECT 1",
+        "UPDATE a SET x = 1",
+        "DELETE FROM a",
+        "TRUNCATE a",
+        "BEGIN",
+        "EXPLAIN INSERT INTO a VALUES (1)",
+        "EXPLAIN COPY (SELECT 1) TO '/tmp/x.csv'",
+        "SELECT 1 INTO t",
+        "WITH x AS (INSERT INTO a VALUES (1) RETURNING *) SELECT * FROM x",
+    ] {
+        let error = refuse(sql);
+        assert!(
+            matches!(error.code(), Code::Unimplemented | Code::InvalidArgument),
+            "{sql}: {error}"
+        );
+        assert!(!error.message().is_empty());
+    }
+}
+
+#[test]
+fn one_statement_at_a_time() {
+    assert_eq!(refuse("SELECT 1; SELECT 2").code(), Code::InvalidArgument);
+    assert_eq!(refuse("SELECT 1; DROP TABLE a").code(), Code::InvalidArgument);
+    assert_eq!(refuse("").code(), Code::InvalidArgument);
+    assert_eq!(refuse(" ; ").code(), Code::InvalidArgument);
+    assert_eq!(refuse("SELEKT 1").code(), Code::InvalidArgument);
+}
+
+#[test]
+fn time_travel_is_never_ignored() {
+    for sql in [
+        "SELECT * FROM prices VERSION AS OF 41",
+        "SELECT * FROM prices FOR VERSION AS OF 41",
+        "SELECT * FROM prices TIMESTAMP AS OF '2026-01-31T00:00:00Z'",
+        "SELECT * FROM prices FOR SYSTEM_TIME AS OF '2026-01-31'",
+        "SELECT * FROM prices FOR SYSTEM_TIME AS OF TIMESTAMP '2026-01-31' p",
+        "SELECT * FROM prices AT (VERSION => 41)",
+        "SELECT * FROM prices BEFORE (TIMESTAMP => '2026-01-31')",
+    ] {
+        let error = refuse(sql);
+        assert!(
+            matches!(error.code(), Code::Unimplemented | Code::InvalidArgument),
+            "{sql}: {error}"
+        );
+    }
+}
+
+#[test]
+fn long_chains_are_refused_at_once() {
+    let chain = |term: &str, operator: &str, count: usize| {
+        format!("SELECT {}", vec![term; count].join(operator))
+    };
+    for (term, operator) in
+        [("1", "+"), ("1", " + "), ("x=1", " OR "), ("x", "||"), ("x", " AND "), ("1", "-")]
+    {
+        for count in [501_usize, 5_000, 9_000] {
+            let sql = chain(term, operator, count);
+            if sql.len() <= limits::SQL_BYTES_MAX {
+                assert_eq!(refuse(&sql).code(), Code::InvalidArgument, "{count} {operator}");
+            }
+        }
+        accept(&chain(term, operator, 200));
+    }
+    let union = |count: usize| vec!["SELECT 1"; count].join(" UNION ALL ");
+    accept(&union(65));
+    assert_eq!(refuse(&union(66)).code(), Code::InvalidArgument);
+    assert_eq!(refuse(&union(3_000)).code(), Code::InvalidArgument);
+
+    for sql in [
+        format!("SELECT {}1{}", "(".repeat(5_000), ")".repeat(5_000)),
+        format!("SELECT {}1", "NOT ".repeat(5_000)),
+        format!("SELECT {}1", "- ".repeat(5_000)),
+        format!("SELECT 1{}", "::int".repeat(5_000)),
+        format!("SELECT 1{}", " IS NULL".repeat(5_000)),
+        format!("SELECT a{}", "[1]".repeat(5_000)),
+        format!("SELECT {}1{}", "CASE WHEN true THEN ".repeat(2_000), " END".repeat(2_000)),
+        format!("SELECT {}1{}", "abs(".repeat(5_000), ")".repeat(5_000)),
+        format!("SELECT * FROM {}", vec!["t"; 40].join(", ")),
+        format!("SELECT * FROM t{}", " CROSS JOIN t".repeat(40)),
+    ] {
+        assert_eq!(refuse(&sql).code(), Code::InvalidArgument, "{}", &sql[..60]);
+    }
+}
+
+#[test]
+fn a_list_of_values_is_no_chain() {
+    let list = (0..5_000).map(|n| n.to_string()).collect::<Vec<_>>().join(",");
+    accept(&format!("SELECT * FROM t WHERE x IN ({list})"));
+    let rows = (0..1_500).map(|n| format!("({n},-{n})")).collect::<Vec<_>>().join(",");
+    accept(&format!("INSERT INTO t VALUES {rows}"));
+}
+
+#[test]
+fn common_tables_that_multiply_are_counted_as_they_will_be_planned() {
+    let doubling = |levels: usize| {
+        let mut sql = "WITH c0 AS (SELECT 1 AS x FROM t)".to_owned();
+        for level in 1..=levels {
+            let previous = level - 1;
+            sql.push_str(&format!(
+                ", c{level} AS (SELECT a.x FROM c{previous} a JOIN c{previous} b ON a.x = b.x)"
+            ));
+        }
+        sql + &format!(" SELECT * FROM c{levels}")
+    };
+    accept(&doubling(6));
+    assert_eq!(refuse(&doubling(14)).code(), Code::InvalidArgument);
+    assert_eq!(refuse(&doubling(30)).code(), Code::InvalidArgument);
+}
+
+#[test]
+fn tables_functions_and_parameters_are_found() {
+    let gated = accept(
+        "WITH x AS (SELECT * FROM Prices) SELECT * FROM x JOIN \"Other\" o ON o.a = x.a \
+         JOIN public.third ON true WHERE x.b > ? AND o.c = ? AND EXISTS (SELECT 1 FROM gaps('prices', 1))",
+    );
+    let names: Vec<_> = gated.tables.iter().map(ToString::to_string).collect();
+    assert_eq!(names, ["Other", "prices", "public.third"]);
+    assert_eq!(gated.function_tables, ["prices"]);
+    assert_eq!(gated.parameter_count, 2);
+    assert_eq!(accept("SELECT $2, $1, $2").parameter_count, 2);
+    assert_eq!(accept("SELECT '?' -- ?").parameter_count, 0);
+    assert_eq!(refuse("SELECT ?, $1").code(), Code::InvalidArgument);
+    assert_eq!(refuse("SELECT $name").code(), Code::InvalidArgument);
+    assert_eq!(refuse("SELECT $0").code(), Code::InvalidArgument);
+}
