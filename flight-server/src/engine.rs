@@ -2,23 +2,48 @@
 
 use std::sync::Arc;
 
+use datafusion::catalog::{CatalogProviderList, MemoryCatalogProviderList};
+use datafusion::error::Result as DfResult;
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::memory_pool::FairSpillPool;
+use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::prelude::SessionConfig;
 use table_core::clock::{Clock, SystemClock};
-use table_core::{Catalog, CatalogOptions};
+use table_core::datafusion::{CoverageFunction, GapsFunction, SnapshotSource, TABLE_STORE_URL};
+use table_core::segment::reader::SegmentCache;
+use table_core::{Catalog, CatalogOptions, Error, ErrorKind};
+use tempfile::TempDir;
 
+use crate::catalog::{CATALOG_NAME, SCHEMA_NAME};
 use crate::config::ServerConfig;
+use crate::limits;
+use crate::query::functions;
+use crate::query::pins::{PinnedCatalog, PinnedSchema, Pins};
+use crate::query::planner::Planner;
+use crate::session::PreparedStatements;
 
 /// Everything the calls of one server share.
 #[derive(Debug)]
 pub(crate) struct Engine {
     catalog: Arc<Catalog>,
     clock: Arc<dyn Clock>,
+    /// Footers and checked row groups of segments.
+    cache: Arc<SegmentCache>,
+    /// Functions, rules and settings of every session; its catalog is empty.
+    template: SessionState,
+    planner: Planner,
+    prepared: PreparedStatements,
+    /// Spilled data; removed with the engine.
+    _spill: TempDir,
 }
 
 impl Engine {
     /// Opens the root and prepares the query engine over it.
     ///
     /// # Errors
-    /// What [`Catalog::open`] returns.
+    /// What [`Catalog::open`] returns; `Unavailable` when there is no folder to spill to.
     pub(crate) async fn open(config: &ServerConfig) -> table_core::Result<Arc<Self>> {
         let clock = SystemClock::shared();
         let options = CatalogOptions {
@@ -26,8 +51,21 @@ impl Engine {
             owner_note: config.owner_note.clone(),
             disk_floor_bytes: config.disk_floor_bytes,
         };
+        let spill = spill_folder(config)?;
+        let runtime = runtime(config, &spill).map_err(engine_error)?;
+        let template = template(&runtime).map_err(engine_error)?;
         let catalog = Catalog::open(&config.data_dir, options).await?;
-        Ok(Arc::new(Self { catalog, clock }))
+        let url = ObjectStoreUrl::parse(TABLE_STORE_URL).map_err(engine_error)?;
+        runtime.register_object_store(url.as_ref(), catalog.store().object_store());
+        Ok(Arc::new(Self {
+            catalog,
+            clock,
+            cache: Arc::new(SegmentCache::default()),
+            template,
+            planner: Planner::new(),
+            prepared: PreparedStatements::default(),
+            _spill: spill,
+        }))
     }
 
     /// The tables of the root.
@@ -39,4 +77,96 @@ impl Engine {
     pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
         &self.clock
     }
+
+    /// The threads that parse and plan.
+    pub(crate) fn planner(&self) -> &Planner {
+        &self.planner
+    }
+
+    /// Prepared statements of all clients.
+    pub(crate) fn prepared(&self) -> &PreparedStatements {
+        &self.prepared
+    }
+
+    /// Functions and settings that every statement has, for those who describe them.
+    pub(crate) fn template(&self) -> &SessionState {
+        &self.template
+    }
+
+    /// A session in which exactly these versions are visible.
+    pub(crate) fn session(&self, pins: &Arc<Pins>) -> SessionState {
+        let schema = PinnedSchema {
+            catalog: Arc::clone(&self.catalog),
+            pins: Arc::clone(pins),
+            cache: Arc::clone(&self.cache),
+        };
+        let catalogs = MemoryCatalogProviderList::new();
+        catalogs
+            .register_catalog(CATALOG_NAME.to_owned(), Arc::new(PinnedCatalog(Arc::new(schema))));
+        let mut state = self.template.clone();
+        state.register_catalog_list(Arc::new(catalogs));
+        let source = Arc::clone(pins) as Arc<dyn SnapshotSource>;
+        state.register_udtf("coverage", Arc::new(CoverageFunction(Arc::clone(&source))));
+        state.register_udtf("gaps", Arc::new(GapsFunction(source)));
+        state.mark_start_execution();
+        state
+    }
+}
+
+fn spill_folder(config: &ServerConfig) -> table_core::Result<TempDir> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix("coverline-spill-");
+    let made = match &config.spill_dir {
+        Some(folder) => builder.tempdir_in(folder),
+        None => builder.tempdir(),
+    };
+    made.map_err(|error| {
+        Error::new(
+            ErrorKind::Unavailable,
+            format!("cannot make a folder for spilled query data: {error}; set a spill folder"),
+        )
+    })
+}
+
+fn runtime(config: &ServerConfig, spill: &TempDir) -> DfResult<Arc<RuntimeEnv>> {
+    let disk = DiskManagerBuilder::default()
+        .with_mode(DiskManagerMode::Directories(vec![spill.path().to_path_buf()]))
+        .with_max_temp_directory_size(config.query_spill_bytes);
+    let runtime = RuntimeEnvBuilder::new()
+        .with_memory_pool(Arc::new(FairSpillPool::new(config.query_memory_bytes)))
+        .with_disk_manager_builder(disk)
+        .build_arc()?;
+    // Queries read the root's store and nothing else of this host.
+    runtime.deregister_object_store(ObjectStoreUrl::local_filesystem().as_ref())?;
+    Ok(runtime)
+}
+
+fn template(runtime: &Arc<RuntimeEnv>) -> DfResult<SessionState> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut config = SessionConfig::new()
+        .with_default_catalog_and_schema(CATALOG_NAME, SCHEMA_NAME)
+        .with_create_default_catalog_and_schema(false)
+        .with_information_schema(true)
+        .with_target_partitions(cores)
+        .with_batch_size(limits::QUERY_BATCH_ROWS);
+    let options = config.options_mut();
+    // Strings travel and are stored as Utf8: views would be cast on every way out.
+    options.sql_parser.map_string_types_to_utf8view = false;
+    options.execution.parquet.schema_force_view_types = false;
+    options.execution.parquet.pushdown_filters = true;
+    options.execution.parquet.reorder_filters = true;
+    options.execution.split_file_groups_by_statistics = true;
+    options.execution.time_zone = Some("UTC".to_owned());
+    let mut state = SessionStateBuilder::new()
+        .with_config(config)
+        .with_runtime_env(Arc::clone(runtime))
+        .with_default_features()
+        .with_type_planner(Arc::new(functions::SqlTypes))
+        .build();
+    functions::bound(&mut state)?;
+    Ok(state)
+}
+
+fn engine_error(error: datafusion::error::DataFusionError) -> Error {
+    Error::internal("the query engine does not start").with_source(error)
 }

@@ -1,5 +1,13 @@
 //! SQL to record batches: the gate, DDL, INSERT, queries with pinned versions, prepared statements, the result stream.
 
+mod ddl;
+pub(crate) mod functions;
+mod gate;
+mod insert;
+mod parameters;
+pub(crate) mod pins;
+mod plan;
+pub(crate) mod planner;
 pub(crate) mod prepared;
 pub(crate) mod statement;
 pub(crate) mod stream;

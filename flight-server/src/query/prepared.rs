@@ -1,64 +1,192 @@
 //! Prepared statements: handle, parameters, execution.
+//!
+//! A handle names text and bound parameters; planning happens at every use, over the newest versions.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
-use arrow_flight::sql::DoPutPreparedStatementResult;
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
+use arrow_flight::sql::{
+    ActionCreatePreparedStatementResult, Any, DoPutPreparedStatementResult, ProstMessageExt,
+};
 use arrow_flight::{FlightData, FlightDescriptor, FlightInfo};
 use bytes::Bytes;
+use datafusion::logical_expr::LogicalPlan;
 use futures::stream::BoxStream;
+use prost::Message;
+use table_core::schema::{portable_schema, portable_type};
 use tonic::Status;
 
 use crate::engine::Engine;
+use crate::query::gate::{Gated, Statement};
+use crate::query::plan::{self, Prepared};
+use crate::query::{insert, parameters, statement, stream};
 use crate::status;
 
+/// Field 4 of `ActionCreatePreparedStatementResult`, `is_update`, which arrow-flight 59 does not know: clients that read it
+/// need not guess how to run the statement.
+const IS_UPDATE: [u8; 2] = [0x20, 0x01];
+const IS_QUERY: [u8; 2] = [0x20, 0x00];
+
+/// Prepares a statement; returns the packed answer of the action.
+///
+/// # Errors
+/// Everything that can be known before it runs: syntax, missing tables and columns, types.
 pub(crate) async fn create(engine: &Arc<Engine>, sql: &str) -> Result<Bytes, Status> {
-    let _ = (engine, sql);
-    Err(status::unsupported("prepared statements are not served yet"))
+    let gated = plan::gated(engine, sql).await?;
+    let is_update = gated.statement.is_update();
+    let parameter_count = gated.parameter_count;
+    let described = describe(engine, gated).await?;
+    let handle = engine.clock().new_id();
+    engine.prepared().insert(handle, sql.to_owned(), parameter_count)?;
+    let result = ActionCreatePreparedStatementResult {
+        prepared_statement_handle: handle.as_bytes().to_vec().into(),
+        dataset_schema: encode_optional(&described.dataset)?,
+        parameter_schema: encode_optional(&described.parameters)?,
+    };
+    let mut value = result.encode_to_vec();
+    value.extend_from_slice(if is_update { &IS_UPDATE } else { &IS_QUERY });
+    let any = Any {
+        type_url: ActionCreatePreparedStatementResult::type_url().to_owned(),
+        value: value.into(),
+    };
+    Ok(any.encode_to_vec().into())
 }
 
+struct Described {
+    dataset: SchemaRef,
+    parameters: SchemaRef,
+}
+
+async fn describe(engine: &Arc<Engine>, gated: Gated) -> Result<Described, Status> {
+    let count = gated.parameter_count;
+    let nothing = Arc::new(Schema::empty());
+    match gated.statement.clone() {
+        Statement::Query(query) => {
+            let prepared = Prepared::newest(engine, gated).await?;
+            let plan = prepared.query(engine, *query).await?;
+            // A plan may be impossible to optimise while the types of its parameters are open.
+            let dataset = match prepared.wire_schema(engine, &plan).await {
+                Err(_) if count > 0 => portable_schema(plan.schema().as_arrow()),
+                other => other?,
+            };
+            Ok(Described { dataset, parameters: parameter_schema(&plan, count)? })
+        }
+        Statement::Insert(statement) => {
+            let prepared = Prepared::newest(engine, gated).await?;
+            let (_, plan) = insert::source(engine, &prepared, *statement).await?;
+            Ok(Described { dataset: nothing, parameters: parameter_schema(&plan, count)? })
+        }
+        Statement::CreateTable(_) | Statement::DropTable { .. } => {
+            Ok(Described { dataset: Arc::clone(&nothing), parameters: nothing })
+        }
+    }
+}
+
+/// A schema as bytes; an empty one as none, which every client takes as "no columns".
+fn encode_optional(schema: &Schema) -> Result<Bytes, Status> {
+    if schema.fields().is_empty() { Ok(Bytes::new()) } else { stream::encode_schema(schema) }
+}
+
+fn parameter_schema(plan: &LogicalPlan, count: usize) -> Result<SchemaRef, Status> {
+    let known = plan.get_parameter_fields().map_err(|error| status::query(&error))?;
+    Ok(Arc::new(Schema::new((1..=count).map(|n| parameter_field(&known, n)).collect::<Vec<_>>())))
+}
+
+fn parameter_field(known: &HashMap<String, Option<FieldRef>>, number: usize) -> Field {
+    let name = format!("${number}");
+    let data_type = match known.get(&name).and_then(Option::as_ref).map(|field| field.data_type()) {
+        // JDBC binds epoch milliseconds whatever the unit says.
+        Some(DataType::Timestamp(_, zone)) => {
+            DataType::Timestamp(TimeUnit::Millisecond, zone.clone())
+        }
+        Some(DataType::Null) | None => DataType::Utf8,
+        Some(other) => portable_type(other),
+    };
+    Field::new(name, data_type, true)
+}
+
+/// Forgets a statement; unknown handles are fine.
 pub(crate) fn close(engine: &Arc<Engine>, handle: &[u8]) {
-    let _ = (engine, handle);
+    engine.prepared().remove(handle);
 }
 
+/// Plans the query with the bound parameters, or executes the update, exactly once.
+///
+/// # Errors
+/// NOT_FOUND for an unknown handle; what planning or executing returns.
 pub(crate) async fn flight_info(
     engine: &Arc<Engine>,
     handle: &[u8],
     descriptor: FlightDescriptor,
 ) -> Result<FlightInfo, Status> {
-    let _ = (engine, handle, descriptor);
-    Err(status::unsupported("prepared statements are not served yet"))
+    let prepared = engine.prepared().get(handle)?;
+    let rows = prepared.parameters();
+    statement::flight_info_bound(engine, &prepared.sql, &rows, descriptor).await
 }
 
+/// The schema of the answer.
+///
+/// # Errors
+/// NOT_FOUND for an unknown handle; what planning returns.
 pub(crate) async fn schema(engine: &Arc<Engine>, handle: &[u8]) -> Result<SchemaRef, Status> {
-    let _ = (engine, handle);
-    Err(status::unsupported("prepared statements are not served yet"))
+    let prepared = engine.prepared().get(handle)?;
+    statement::schema(engine, &prepared.sql).await
 }
 
+/// Runs the query for clients that use the command as a ticket.
+///
+/// # Errors
+/// NOT_FOUND for an unknown handle; what planning returns.
 pub(crate) async fn stream(
     engine: &Arc<Engine>,
     handle: &[u8],
 ) -> Result<BoxStream<'static, Result<FlightData, Status>>, Status> {
-    let _ = (engine, handle);
-    Err(status::unsupported("prepared statements are not served yet"))
+    let prepared = engine.prepared().get(handle)?;
+    let rows = prepared.parameters();
+    statement::direct_bound(engine, &prepared.sql, &rows).await
 }
 
+/// Binds parameters for the next use of a query.
+///
+/// # Errors
+/// NOT_FOUND for an unknown handle; INVALID_ARGUMENT for parameters that do not fit.
 pub(crate) async fn bind(
     engine: &Arc<Engine>,
     handle: &[u8],
     first: FlightData,
     rest: BoxStream<'static, Result<FlightData, Status>>,
 ) -> Result<DoPutPreparedStatementResult, Status> {
-    let _ = (engine, handle, first, rest);
-    Err(status::unsupported("prepared statements are not served yet"))
+    let prepared = engine.prepared().get(handle)?;
+    let rows = parameters::read(first, rest).await?;
+    parameters::check(&rows, prepared.parameter_count)?;
+    prepared.bind(rows);
+    // Without a handle some clients would replace theirs by an empty one.
+    Ok(DoPutPreparedStatementResult {
+        prepared_statement_handle: Some(Bytes::copy_from_slice(handle)),
+    })
 }
 
+/// Executes an update with the parameters of this stream, or else with those bound before.
+///
+/// A statement without parameters is answered at once: some clients read the answer before they end their stream.
+///
+/// # Errors
+/// NOT_FOUND for an unknown handle; what executing returns.
 pub(crate) async fn update(
     engine: &Arc<Engine>,
     handle: &[u8],
     first: FlightData,
     rest: BoxStream<'static, Result<FlightData, Status>>,
 ) -> Result<i64, Status> {
-    let _ = (engine, handle, first, rest);
-    Err(status::unsupported("prepared statements are not served yet"))
+    let prepared = engine.prepared().get(handle)?;
+    if prepared.parameter_count == 0 {
+        return statement::update(engine, &prepared.sql).await;
+    }
+    let rows: Vec<RecordBatch> = match parameters::read(first, rest).await? {
+        rows if rows.is_empty() => prepared.parameters(),
+        rows => rows,
+    };
+    statement::update_bound(engine, &prepared.sql, &rows).await
 }

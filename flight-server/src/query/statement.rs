@@ -1,47 +1,182 @@
-//! Statements: what a client asks for, executed or planned.
+//! Statements: planned and ticketed when they have rows, executed exactly once when they change something.
 
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
 use arrow_flight::{FlightData, FlightDescriptor, FlightInfo};
-use coverline_proto::flight::QueryTicket;
+use coverline_proto::flight::{QueryTicket, UpdateTicket};
 use futures::stream::BoxStream;
 use tonic::Status;
 
 use crate::engine::Engine;
+use crate::query::gate::{Gated, Statement};
+use crate::query::plan::{self, Prepared};
+use crate::query::{ddl, insert, parameters, stream};
 use crate::status;
+use crate::ticket::{self, StatementTicket};
 
+/// Plans a query, or executes anything else at once: many clients never fetch what an update returns.
+///
+/// # Errors
+/// What planning or executing returns.
 pub(crate) async fn flight_info(
     engine: &Arc<Engine>,
     sql: &str,
     descriptor: FlightDescriptor,
 ) -> Result<FlightInfo, Status> {
-    let _ = (engine, sql, descriptor);
-    Err(status::unsupported("queries are not served yet"))
+    flight_info_bound(engine, sql, &[], descriptor).await
 }
 
+/// As [`flight_info`], with rows of parameters.
+///
+/// # Errors
+/// What planning or executing returns.
+pub(crate) async fn flight_info_bound(
+    engine: &Arc<Engine>,
+    sql: &str,
+    rows: &[RecordBatch],
+    descriptor: FlightDescriptor,
+) -> Result<FlightInfo, Status> {
+    let gated = plan::gated(engine, sql).await?;
+    if gated.statement.is_update() {
+        let record_count = update_gated(engine, gated, rows).await?;
+        let ticket = ticket::encode(&StatementTicket::Update(UpdateTicket { record_count }));
+        let info = stream::flight_info(&stream::count_schema(), ticket, descriptor)?;
+        return Ok(info.with_total_records(1));
+    }
+    // What DoGet would refuse is refused here already.
+    if gated.parameter_count > 0 && rows.is_empty() {
+        return Err(parameters::unbound(gated.parameter_count));
+    }
+    let (schema, prepared) = planned(engine, gated, rows).await?;
+    let ticket = ticket::encode(&StatementTicket::Query(QueryTicket {
+        sql: sql.to_owned(),
+        pins: prepared.pins.to_wire(),
+        parameters: parameters::encode(rows).await?,
+    }));
+    stream::flight_info(&schema, ticket, descriptor)
+}
+
+/// The schema that the answer of a statement has.
+///
+/// # Errors
+/// What planning returns.
 pub(crate) async fn schema(engine: &Arc<Engine>, sql: &str) -> Result<SchemaRef, Status> {
-    let _ = (engine, sql);
-    Err(status::unsupported("queries are not served yet"))
+    let gated = plan::gated(engine, sql).await?;
+    if gated.statement.is_update() {
+        return Ok(stream::count_schema());
+    }
+    Ok(planned(engine, gated, &[]).await?.0)
 }
 
+async fn planned(
+    engine: &Arc<Engine>,
+    gated: Gated,
+    rows: &[RecordBatch],
+) -> Result<(SchemaRef, Prepared), Status> {
+    let statement = query_of(&gated)?;
+    let prepared = Prepared::newest(engine, gated).await?;
+    let plan = prepared.query(engine, statement).await?;
+    let first = match rows {
+        [] => Vec::new(),
+        rows => parameters::first(rows, prepared.gated.parameter_count)?,
+    };
+    let schema = prepared.wire_schema(engine, &plan::bind(&plan, first)?).await?;
+    Ok((schema, prepared))
+}
+
+/// Redeems a ticket: the same query, at the same versions.
+///
+/// # Errors
+/// What planning returns; NOT_FOUND when a table or version is gone.
 pub(crate) async fn stream(
     engine: &Arc<Engine>,
     ticket: QueryTicket,
 ) -> Result<BoxStream<'static, Result<FlightData, Status>>, Status> {
-    let _ = (engine, ticket);
-    Err(status::unsupported("queries are not served yet"))
+    let gated = plan::gated(engine, &ticket.sql).await?;
+    let prepared = Prepared::at(engine, gated, &ticket.pins).await?;
+    let rows = parameters::decode(&ticket.parameters)?;
+    run(engine, prepared, &rows).await
 }
 
+/// Runs a query whose text is the ticket, at the newest versions.
+///
+/// # Errors
+/// INVALID_ARGUMENT for anything but a query: a DoGet may be repeated.
 pub(crate) async fn direct(
     engine: &Arc<Engine>,
     sql: &str,
 ) -> Result<BoxStream<'static, Result<FlightData, Status>>, Status> {
-    let _ = (engine, sql);
-    Err(status::unsupported("queries are not served yet"))
+    direct_bound(engine, sql, &[]).await
 }
 
+/// As [`direct`], with rows of parameters.
+///
+/// # Errors
+/// As [`direct`].
+pub(crate) async fn direct_bound(
+    engine: &Arc<Engine>,
+    sql: &str,
+    rows: &[RecordBatch],
+) -> Result<BoxStream<'static, Result<FlightData, Status>>, Status> {
+    let gated = plan::gated(engine, sql).await?;
+    let prepared = Prepared::newest(engine, gated).await?;
+    run(engine, prepared, rows).await
+}
+
+async fn run(
+    engine: &Arc<Engine>,
+    prepared: Prepared,
+    rows: &[RecordBatch],
+) -> Result<BoxStream<'static, Result<FlightData, Status>>, Status> {
+    let statement = query_of(&prepared.gated)?;
+    let plan = prepared.query(engine, statement).await?;
+    let values = parameters::rows(rows, prepared.gated.parameter_count)?;
+    parameters::run_all(engine, prepared, plan, values).await
+}
+
+/// Executes a statement that changes something; returns the number of rows it wrote, 0 for DDL.
+///
+/// # Errors
+/// What executing returns; INVALID_ARGUMENT for a query.
 pub(crate) async fn update(engine: &Arc<Engine>, sql: &str) -> Result<i64, Status> {
-    let _ = (engine, sql);
-    Err(status::unsupported("updates are not served yet"))
+    update_bound(engine, sql, &[]).await
+}
+
+/// As [`update`], with rows of parameters; the statement is one append whatever their number.
+///
+/// # Errors
+/// As [`update`].
+pub(crate) async fn update_bound(
+    engine: &Arc<Engine>,
+    sql: &str,
+    rows: &[RecordBatch],
+) -> Result<i64, Status> {
+    let gated = plan::gated(engine, sql).await?;
+    update_gated(engine, gated, rows).await
+}
+
+async fn update_gated(
+    engine: &Arc<Engine>,
+    gated: Gated,
+    rows: &[RecordBatch],
+) -> Result<i64, Status> {
+    match gated.statement.clone() {
+        Statement::CreateTable(table) => ddl::create_table(engine, gated, *table).await,
+        Statement::DropTable { name, if_exists } => {
+            ddl::drop_table(engine, &name, if_exists).await.map(|()| 0)
+        }
+        Statement::Insert(insert) => insert::insert(engine, gated, *insert, rows).await,
+        Statement::Query(_) => {
+            Err(status::invalid("the statement returns rows; run it as a query, not as an update"))
+        }
+    }
+}
+
+fn query_of(gated: &Gated) -> Result<datafusion::sql::parser::Statement, Status> {
+    match &gated.statement {
+        Statement::Query(statement) => Ok(statement.as_ref().clone()),
+        _ => Err(status::invalid("the statement returns no rows; run it as an update")),
+    }
 }

@@ -1,0 +1,153 @@
+//! What differs from DataFusion's own functions and types: sizes are bounded, timestamps are microseconds.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, FieldRef, Int64Type, TimeUnit};
+use datafusion::common::exec_err;
+use datafusion::error::Result as DfResult;
+use datafusion::execution::FunctionRegistry;
+use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::planner::TypePlanner;
+use datafusion::logical_expr::{
+    ColumnarValue, Documentation, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
+    Signature,
+};
+use datafusion::sql::sqlparser::ast::{DataType as SqlType, TimezoneInfo};
+
+use crate::limits;
+
+/// Functions whose result is as large as their second argument says.
+const SIZED_BY_ARGUMENT: [&str; 4] = ["repeat", "lpad", "rpad", "array_resize"];
+/// The same for the position of the argument: `array_repeat(element, count)`.
+const SIZE_ARGUMENT: usize = 1;
+/// Functions that make a list from two bounds; the table functions of the same names stay, they make rows step by step.
+const LIST_MAKERS: [&str; 2] = ["range", "generate_series"];
+
+/// Types as SQL names them.
+#[derive(Debug)]
+pub(crate) struct SqlTypes;
+
+impl TypePlanner for SqlTypes {
+    /// TIMESTAMP without a precision means microseconds, as in PostgreSQL: nanoseconds end in the year 2262.
+    fn plan_type_field(&self, sql_type: &SqlType) -> DfResult<Option<FieldRef>> {
+        let SqlType::Timestamp(None, zone) = sql_type else { return Ok(None) };
+        let zone = match zone {
+            TimezoneInfo::Tz | TimezoneInfo::WithTimeZone => Some("UTC".into()),
+            TimezoneInfo::None | TimezoneInfo::WithoutTimeZone => None,
+        };
+        let data_type = DataType::Timestamp(TimeUnit::Microsecond, zone);
+        Ok(Some(Arc::new(Field::new("", data_type, true))))
+    }
+}
+
+/// Puts bounds on the functions that could fill the memory from one short statement.
+///
+/// # Errors
+/// When a function cannot be replaced.
+pub(crate) fn bound(state: &mut SessionState) -> DfResult<()> {
+    for name in LIST_MAKERS {
+        state.deregister_udf(name)?;
+    }
+    for name in SIZED_BY_ARGUMENT.into_iter().chain(["array_repeat"]) {
+        if let Ok(inner) = state.udf(name) {
+            state.register_udf(Arc::new(ScalarUDF::new_from_impl(Bounded { inner })))?;
+        }
+    }
+    Ok(())
+}
+
+/// A function with a bound on the size that its argument asks for.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Bounded {
+    inner: Arc<ScalarUDF>,
+}
+
+impl ScalarUDFImpl for Bounded {
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    fn aliases(&self) -> &[String] {
+        self.inner.aliases()
+    }
+
+    fn signature(&self) -> &Signature {
+        self.inner.signature()
+    }
+
+    fn return_type(&self, arg_types: &[DataType]) -> DfResult<DataType> {
+        self.inner.return_type(arg_types)
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> DfResult<FieldRef> {
+        self.inner.return_field_from_args(args)
+    }
+
+    fn coerce_types(&self, arg_types: &[DataType]) -> DfResult<Vec<DataType>> {
+        self.inner.coerce_types(arg_types)
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        self.inner.documentation()
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
+        let asked = asked_size(&args)?;
+        if asked > limits::GENERATED_BYTES_MAX {
+            return exec_err!(
+                "{} would make {asked} bytes or elements at once, but at most {} are made; ask for less",
+                self.name(),
+                limits::GENERATED_BYTES_MAX
+            );
+        }
+        self.inner.invoke_with_args(args)
+    }
+}
+
+/// Bytes or elements that the result will have, about: for `repeat` the length of the text counts too.
+fn asked_size(args: &ScalarFunctionArgs) -> DfResult<i64> {
+    let Some(size) = args.args.get(SIZE_ARGUMENT) else { return Ok(0) };
+    let rows = i64::try_from(args.number_rows).unwrap_or(i64::MAX);
+    let unit = args.args.first().map_or(1, unit_size);
+    let total = match size {
+        ColumnarValue::Scalar(value) => match value.cast_to(&DataType::Int64) {
+            Ok(datafusion::scalar::ScalarValue::Int64(Some(count))) => {
+                let all_scalar =
+                    args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
+                count.max(0).saturating_mul(if all_scalar { 1 } else { rows })
+            }
+            _ => 0,
+        },
+        ColumnarValue::Array(values) => {
+            let counts = cast(values, &DataType::Int64)?;
+            let counts = counts.as_primitive::<Int64Type>();
+            counts.iter().flatten().fold(0_i64, |sum, count| sum.saturating_add(count.max(0)))
+        }
+    };
+    Ok(total.saturating_mul(unit))
+}
+
+/// Bytes of the longest text of the first argument; 1 for what is no text.
+fn unit_size(value: &ColumnarValue) -> i64 {
+    let longest = match value {
+        ColumnarValue::Scalar(scalar) => match scalar.try_as_str() {
+            Some(Some(text)) => text.len(),
+            _ => 1,
+        },
+        ColumnarValue::Array(array) => match array.data_type() {
+            DataType::Utf8 => {
+                array.as_string::<i32>().iter().flatten().map(str::len).max().unwrap_or(1)
+            }
+            DataType::LargeUtf8 => {
+                array.as_string::<i64>().iter().flatten().map(str::len).max().unwrap_or(1)
+            }
+            DataType::Utf8View => {
+                array.as_string_view().iter().flatten().map(str::len).max().unwrap_or(1)
+            }
+            _ => 1,
+        },
+    };
+    i64::try_from(longest.max(1)).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,160 @@
+//! INSERT INTO: a query whose rows are appended, checked like any other append, as one version.
+
+use std::sync::Arc;
+
+use arrow::record_batch::RecordBatch;
+use datafusion::logical_expr::dml::InsertOp;
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, WriteOp};
+use datafusion::sql::parser::Statement as DfStatement;
+use datafusion::sql::sqlparser::ast::{
+    Insert, ObjectName, SetExpr, Statement as SqlStatement, TableObject,
+};
+use futures::TryStreamExt;
+use table_core::Table;
+use table_core::append::AppendRequest;
+use tonic::Status;
+
+use crate::auth;
+use crate::engine::Engine;
+use crate::query::gate::Gated;
+use crate::query::plan::{self, Prepared};
+use crate::query::{ddl, parameters};
+use crate::status;
+
+/// Executes an INSERT with all rows of parameters; returns the number of rows written.
+///
+/// # Errors
+/// What planning, the query and the append return. Then nothing was written, unless the code says that nobody knows.
+pub(crate) async fn insert(
+    engine: &Arc<Engine>,
+    gated: Gated,
+    insert: Insert,
+    rows: &[RecordBatch],
+) -> Result<i64, Status> {
+    let values = parameters::rows(rows, gated.parameter_count)?;
+    let prepared = Prepared::newest(engine, gated).await?;
+    let (table, source) = source(engine, &prepared, insert).await?;
+    if values.is_empty() {
+        return Ok(0);
+    }
+    let plans =
+        values.into_iter().map(|row| plan::bind(&source, row)).collect::<Result<Vec<_>, _>>()?;
+    append_all(engine, &prepared, &table, plans).await
+}
+
+/// The table of an INSERT and the plan of its rows, cast to the table's columns.
+///
+/// # Errors
+/// What planning returns; UNIMPLEMENTED for INSERT OVERWRITE and the like.
+pub(crate) async fn source(
+    engine: &Arc<Engine>,
+    prepared: &Prepared,
+    insert: Insert,
+) -> Result<(Arc<Table>, LogicalPlan), Status> {
+    let TableObject::TableName(name) = &insert.table else {
+        return Err(status::unsupported("INSERT takes the name of a table"));
+    };
+    let name = ddl::flat_name(name)?;
+    let pin = prepared.pins.get(&name).ok_or_else(|| {
+        status::internal("the table of an INSERT is not among the statement's tables")
+    })?;
+    let table = Arc::clone(&pin.table);
+    if pin.snapshot.layout.is_none() {
+        return Ok((table, adopted(engine, prepared, &name, insert).await?));
+    }
+    let statement = DfStatement::Statement(Box::new(SqlStatement::Insert(insert)));
+    match prepared.logical(engine, statement).await? {
+        LogicalPlan::Dml(dml) if dml.op == WriteOp::Insert(InsertOp::Append) => {
+            let input = Arc::unwrap_or_clone(dml.input);
+            plan::read_only(&input)?;
+            Ok((table, input))
+        }
+        _ => Err(status::unsupported(
+            "rows cannot be replaced; INSERT INTO appends, and refuses what is there already",
+        )),
+    }
+}
+
+/// The rows for a table that has no schema yet: it takes theirs.
+async fn adopted(
+    engine: &Arc<Engine>,
+    prepared: &Prepared,
+    table: &str,
+    insert: Insert,
+) -> Result<LogicalPlan, Status> {
+    let Some(query) = insert.source else {
+        return Err(status::invalid("INSERT needs VALUES or a query"));
+    };
+    if insert.columns.is_empty() && matches!(query.body.as_ref(), SetExpr::Values(_)) {
+        return Err(status::invalid(format!(
+            "table \"{table}\" has no columns yet; name them, INSERT INTO {table} (ts, ...) VALUES ..."
+        )));
+    }
+    let statement = DfStatement::Statement(Box::new(SqlStatement::Query(query)));
+    let plan = prepared.query(engine, statement).await?;
+    if insert.columns.is_empty() {
+        return Ok(plan);
+    }
+    let columns = plan.schema().columns();
+    if columns.len() != insert.columns.len() {
+        return Err(status::invalid(format!(
+            "INSERT names {} columns, but its rows have {}",
+            insert.columns.len(),
+            columns.len()
+        )));
+    }
+    let named = columns
+        .into_iter()
+        .zip(&insert.columns)
+        .map(|(column, name)| ddl_column(name).map(|name| Expr::Column(column).alias(name)));
+    let named = named.collect::<Result<Vec<_>, Status>>()?;
+    LogicalPlanBuilder::from(plan)
+        .project(named)
+        .and_then(LogicalPlanBuilder::build)
+        .map_err(|error| status::query(&error))
+}
+
+fn ddl_column(name: &ObjectName) -> Result<String, Status> {
+    match name.0.as_slice() {
+        [part] => part.as_ident().map(|ident| match ident.quote_style {
+            Some(_) => ident.value.clone(),
+            None => ident.value.to_lowercase(),
+        }),
+        _ => None,
+    }
+    .ok_or_else(|| status::invalid(format!("\"{name}\" is not the name of a column")))
+}
+
+/// Runs the plans one after another into one append; returns the number of rows written.
+///
+/// # Errors
+/// What the queries and the append return.
+pub(crate) async fn append_all(
+    engine: &Arc<Engine>,
+    prepared: &Prepared,
+    table: &Arc<Table>,
+    plans: Vec<LogicalPlan>,
+) -> Result<i64, Status> {
+    let request =
+        AppendRequest { principal: auth::ANONYMOUS.to_owned(), ..AppendRequest::default() };
+    let mut append = table.append(request);
+    let mut begun = false;
+    for plan in plans {
+        let (_, mut batches) =
+            prepared.execute(engine, plan).await.map_err(status::not_committed)?;
+        if !begun {
+            append.begin(&batches.schema()).await.map_err(|error| status::append(&error))?;
+            begun = true;
+        }
+        while let Some(batch) = batches
+            .try_next()
+            .await
+            .map_err(|error| status::not_committed(status::query(&error)))?
+        {
+            append.write(batch).await.map_err(|error| status::append(&error))?;
+        }
+    }
+    let receipt = append.commit().await.map_err(|error| status::append(&error))?;
+    i64::try_from(receipt.row_count)
+        .map_err(|_| status::internal("more rows were written than fit a count"))
+}

@@ -1,0 +1,195 @@
+//! The versions that one statement sees: one snapshot per table, fixed together, and what DataFusion finds under each name.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use coverline_proto::flight::TablePin;
+use datafusion::catalog::{CatalogProvider, SchemaProvider, TableProvider};
+use datafusion::common::TableReference;
+use datafusion::error::{DataFusionError, Result as DfResult};
+use table_core::datafusion::{SnapshotProvider, SnapshotSource};
+use table_core::segment::reader::SegmentCache;
+use table_core::types::Version;
+use table_core::{Catalog, Error, ErrorKind, Snapshot, Table};
+use tonic::Status;
+use tracing::warn;
+
+use crate::catalog::{INFORMATION_SCHEMA, SCHEMA_NAME, table_name};
+use crate::query::gate::Gated;
+use crate::status;
+
+/// How often the newest versions of several tables are read until two readings agree.
+const READINGS_MAX: usize = 16;
+
+/// A table and the version of it that a statement sees.
+#[derive(Debug, Clone)]
+pub(crate) struct Pin {
+    pub(crate) table: Arc<Table>,
+    pub(crate) snapshot: Arc<Snapshot>,
+}
+
+/// The pins of one statement, by table name.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Pins {
+    by_name: BTreeMap<String, Pin>,
+}
+
+impl Pins {
+    /// Pins the newest version of every table that a statement names.
+    ///
+    /// # Errors
+    /// NOT_FOUND for a missing table; what opening a table returns.
+    pub(crate) async fn newest(catalog: &Catalog, gated: &Gated) -> Result<Self, Status> {
+        let mut by_name = BTreeMap::new();
+        for name in names(gated)? {
+            let table = catalog.table(&name).await.map_err(|error| status::core(&error))?;
+            let snapshot = table.snapshot();
+            by_name.insert(name, Pin { table, snapshot });
+        }
+        let mut pins = Self { by_name };
+        pins.settle();
+        Ok(pins)
+    }
+
+    /// Reads all versions again until nothing moved in between: only then they held at one moment.
+    fn settle(&mut self) {
+        if self.by_name.len() < 2 {
+            return;
+        }
+        for _ in 0..READINGS_MAX {
+            let mut moved = false;
+            for pin in self.by_name.values_mut() {
+                let snapshot = pin.table.snapshot();
+                moved |= snapshot.version != pin.snapshot.version;
+                pin.snapshot = snapshot;
+            }
+            if !moved {
+                return;
+            }
+        }
+    }
+
+    /// Pins exactly the versions that a ticket names.
+    ///
+    /// # Errors
+    /// NOT_FOUND when a table or version is gone, or another table has its name now.
+    pub(crate) async fn restore(catalog: &Catalog, wire: &[TablePin]) -> Result<Self, Status> {
+        let mut by_name = BTreeMap::new();
+        for pin in wire {
+            let table = catalog.table(&pin.name).await.map_err(|error| status::core(&error))?;
+            if pin.table_id != table.id().as_bytes()[..] {
+                return Err(status::not_found(format!(
+                    "the table \"{}\" of this ticket was dropped, and another one has its name; run the query again",
+                    pin.name
+                )));
+            }
+            let snapshot = table
+                .snapshot_at(Version(pin.version))
+                .await
+                .map_err(|error| status::core(&error))?;
+            by_name.insert(pin.name.clone(), Pin { table, snapshot });
+        }
+        Ok(Self { by_name })
+    }
+
+    /// The pins as a ticket carries them.
+    pub(crate) fn to_wire(&self) -> Vec<TablePin> {
+        let pin = |(name, pin): (&String, &Pin)| TablePin {
+            table_id: pin.table.id().as_bytes().to_vec().into(),
+            name: name.clone(),
+            version: pin.snapshot.version.0,
+        };
+        self.by_name.iter().map(pin).collect()
+    }
+
+    /// The pin of a table.
+    pub(crate) fn get(&self, name: &str) -> Option<&Pin> {
+        self.by_name.get(name)
+    }
+}
+
+/// Flat names of the tables of a statement; an INSERT's target is among them.
+fn names(gated: &Gated) -> Result<Vec<String>, Status> {
+    let mut names = Vec::new();
+    for reference in &gated.tables {
+        if reference.schema() != Some(INFORMATION_SCHEMA) {
+            names.push(table_name(reference)?.to_owned());
+        }
+    }
+    names.extend(gated.function_tables.iter().cloned());
+    Ok(names)
+}
+
+impl SnapshotSource for Pins {
+    fn snapshot(&self, table: &str) -> DfResult<Arc<Snapshot>> {
+        let pin = self.get(table).or_else(|| {
+            let reference = TableReference::parse_str(table);
+            self.get(reference.table())
+        });
+        pin.map(|pin| Arc::clone(&pin.snapshot)).ok_or_else(|| {
+            DataFusionError::External(Box::new(Error::new(
+                ErrorKind::Invalid,
+                format!("\"{table}\" must be given as a plain string, as in coverage('prices')"),
+            )))
+        })
+    }
+}
+
+/// The one catalog as DataFusion sees it in one statement.
+#[derive(Debug)]
+pub(crate) struct PinnedCatalog(pub(crate) Arc<PinnedSchema>);
+
+impl CatalogProvider for PinnedCatalog {
+    fn schema_names(&self) -> Vec<String> {
+        vec![SCHEMA_NAME.to_owned()]
+    }
+
+    fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
+        (name == SCHEMA_NAME).then(|| Arc::clone(&self.0) as Arc<dyn SchemaProvider>)
+    }
+}
+
+/// The one schema: pinned tables for the statement itself, the newest version of the others for `information_schema`.
+#[derive(Debug)]
+pub(crate) struct PinnedSchema {
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) pins: Arc<Pins>,
+    pub(crate) cache: Arc<SegmentCache>,
+}
+
+impl PinnedSchema {
+    fn provider(&self, table: &Table, snapshot: &Arc<Snapshot>) -> Arc<dyn TableProvider> {
+        Arc::new(SnapshotProvider::new(
+            Arc::clone(snapshot),
+            table.name(),
+            Arc::clone(table.store()),
+            Arc::clone(&self.cache),
+        ))
+    }
+}
+
+#[async_trait]
+impl SchemaProvider for PinnedSchema {
+    fn table_names(&self) -> Vec<String> {
+        self.catalog.table_names()
+    }
+
+    async fn table(&self, name: &str) -> DfResult<Option<Arc<dyn TableProvider>>> {
+        if let Some(pin) = self.pins.get(name) {
+            return Ok(Some(self.provider(&pin.table, &pin.snapshot)));
+        }
+        match self.catalog.table(name).await {
+            Ok(table) => Ok(Some(self.provider(&table, &table.snapshot()))),
+            // Only a listing asks for tables that the statement does not name; one bad table must not hide the others.
+            Err(error) => {
+                warn!(table = name, %error, "a table is left out of a listing");
+                Ok(None)
+            }
+        }
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        self.pins.get(name).is_some() || self.catalog.contains(name)
+    }
+}

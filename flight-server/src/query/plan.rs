@@ -1,0 +1,161 @@
+//! One statement in planning: its pins, its DataFusion session, its plans and schemas.
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use coverline_proto::flight::TablePin;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::context::SQLOptions;
+use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::execute_stream;
+use datafusion::scalar::ScalarValue;
+use datafusion::sql::parser::Statement as DfStatement;
+use table_core::schema::portable_schema;
+use tokio::runtime::Handle;
+use tonic::Status;
+
+use crate::engine::Engine;
+use crate::query::gate::{self, Gated};
+use crate::query::pins::Pins;
+use crate::status;
+
+/// A statement that passed the gate, with the versions that it sees.
+#[derive(Debug, Clone)]
+pub(crate) struct Prepared {
+    pub(crate) gated: Gated,
+    pub(crate) pins: Arc<Pins>,
+    state: SessionState,
+}
+
+/// Checks a statement without looking at any table.
+///
+/// # Errors
+/// See [`gate::check`].
+pub(crate) async fn gated(engine: &Engine, sql: &str) -> Result<Gated, Status> {
+    let sql = sql.to_owned();
+    engine.planner().run(move || gate::check(&sql)).await
+}
+
+impl Prepared {
+    /// A statement at the newest version of its tables.
+    ///
+    /// # Errors
+    /// See [`gate::check`] and [`Pins::newest`].
+    pub(crate) async fn newest(engine: &Engine, gated: Gated) -> Result<Self, Status> {
+        let pins = Arc::new(Pins::newest(engine.catalog(), &gated).await?);
+        let state = engine.session(&pins);
+        Ok(Self { gated, pins, state })
+    }
+
+    /// A statement at the versions of a ticket.
+    ///
+    /// # Errors
+    /// See [`gate::check`] and [`Pins::restore`].
+    pub(crate) async fn at(
+        engine: &Engine,
+        gated: Gated,
+        wire: &[TablePin],
+    ) -> Result<Self, Status> {
+        let pins = Arc::new(Pins::restore(engine.catalog(), wire).await?);
+        let state = engine.session(&pins);
+        Ok(Self { gated, pins, state })
+    }
+
+    /// The logical plan of any statement that DataFusion knows, not yet optimised.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT, NOT_FOUND and UNIMPLEMENTED from planning; see [`Planner::run`](super::planner::Planner::run).
+    pub(crate) async fn logical(
+        &self,
+        engine: &Engine,
+        statement: DfStatement,
+    ) -> Result<LogicalPlan, Status> {
+        let state = self.state.clone();
+        let runtime = Handle::current();
+        let job = move || {
+            runtime
+                .block_on(state.statement_to_plan(statement))
+                .map_err(|error| status::query(&error))
+        };
+        engine.planner().run(job).await
+    }
+
+    /// The plan of a query, checked to write nothing.
+    ///
+    /// # Errors
+    /// As [`Self::logical`].
+    pub(crate) async fn query(
+        &self,
+        engine: &Engine,
+        statement: DfStatement,
+    ) -> Result<LogicalPlan, Status> {
+        let plan = self.logical(engine, statement).await?;
+        read_only(&plan)?;
+        Ok(plan)
+    }
+
+    /// The schema that a query's stream will have on the wire.
+    ///
+    /// # Errors
+    /// As [`Self::logical`].
+    pub(crate) async fn wire_schema(
+        &self,
+        engine: &Engine,
+        plan: &LogicalPlan,
+    ) -> Result<SchemaRef, Status> {
+        let state = self.state.clone();
+        let plan = plan.clone();
+        let job = move || {
+            let optimized = state.optimize(&plan).map_err(|error| status::query(&error))?;
+            Ok(portable_schema(optimized.schema().as_arrow()))
+        };
+        engine.planner().run(job).await
+    }
+
+    /// Starts a query; also returns its schema on the wire.
+    ///
+    /// # Errors
+    /// As [`Self::logical`].
+    pub(crate) async fn execute(
+        &self,
+        engine: &Engine,
+        plan: LogicalPlan,
+    ) -> Result<(SchemaRef, SendableRecordBatchStream), Status> {
+        let state = self.state.clone();
+        let runtime = Handle::current();
+        let job = move || {
+            let _context = runtime.enter();
+            let optimized = state.optimize(&plan).map_err(|error| status::query(&error))?;
+            let schema = portable_schema(optimized.schema().as_arrow());
+            let physical = runtime
+                .block_on(state.query_planner().create_physical_plan(&optimized, &state))
+                .map_err(|error| status::query(&error))?;
+            let stream = execute_stream(physical, state.task_ctx())
+                .map_err(|error| status::query(&error))?;
+            Ok((schema, stream))
+        };
+        engine.planner().run(job).await
+    }
+}
+
+/// A plan with its parameters replaced by one row of values.
+///
+/// # Errors
+/// INVALID_ARGUMENT when a value is missing or does not fit.
+pub(crate) fn bind(plan: &LogicalPlan, values: Vec<ScalarValue>) -> Result<LogicalPlan, Status> {
+    if values.is_empty() {
+        return Ok(plan.clone());
+    }
+    plan.clone().with_param_values(values).map_err(|error| status::query(&error))
+}
+
+/// Refuses what is no query, whatever the gate thought of the text.
+pub(crate) fn read_only(plan: &LogicalPlan) -> Result<(), Status> {
+    SQLOptions::new()
+        .with_allow_ddl(false)
+        .with_allow_dml(false)
+        .with_allow_statements(false)
+        .verify_plan(plan)
+        .map_err(|error| status::query(&error))
+}
