@@ -399,10 +399,14 @@ fn tables_and_logs_are_listed() {
 fn creating_twice_is_an_error_unless_allowed() {
     let place = Place::folder();
     place.create_prices();
-    let create = ["create", "prices", "--index", "ts", "--bucket", "1h"];
+    let create = ["create", "prices", "--index", "ts", "--bucket", "1h", "--entity", "symbol"];
     place.run(&create).expect_error(1, &["error: ", "prices", "hint: --if-not-exists"]);
     let text = place.run(&[&create[..], &["--if-not-exists"]].concat()).expect(0).text();
     assert!(text.contains("exists already"), "{text}");
+    // A table set up otherwise is not what was asked for.
+    place
+        .run(&["create", "prices", "--index", "ts", "--bucket", "1d", "--if-not-exists"])
+        .expect_error(1, &["prices", "1h", "1d"]);
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! A server inside this process, for the time of one command.
 
 use std::net::SocketAddr;
-use std::path::Path;
 
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -19,9 +18,8 @@ pub(crate) struct Embedded {
 }
 
 impl Embedded {
-    /// Starts a server over `data_dir` and waits until it is ready.
-    pub(crate) async fn start(data_dir: &Path, listen: SocketAddr) -> Result<Self, CliError> {
-        let config = ServerConfig { listen, ..ServerConfig::new(data_dir) };
+    /// Starts a server and waits until it is ready.
+    pub(crate) async fn start(config: ServerConfig) -> Result<Self, CliError> {
         let (stop, stopped) = oneshot::channel();
         let (ready, address) = oneshot::channel();
         let announce = |address| {

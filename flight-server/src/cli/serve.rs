@@ -27,7 +27,7 @@ pub(crate) struct Arguments {
         default_value = "./coverline-data"
     )]
     data_dir: PathBuf,
-    /// Free disk below which appends are refused, bytes [default: 5 % of the disk, at most 1 GiB].
+    /// Free disk below which appends are refused, bytes [default: 1 GiB or 5 % of the disk].
     #[arg(long, value_name = "BYTES", env = "COVERLINE_DISK_FLOOR_BYTES")]
     disk_floor_bytes: Option<u64>,
 }

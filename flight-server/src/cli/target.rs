@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::embedded::Embedded;
 use super::error::CliError;
 use crate::client::Client;
+use crate::config::ServerConfig;
 
 /// Server asked when neither a server nor a folder is named.
 pub(crate) const DEFAULT_SERVER: &str = "grpc://127.0.0.1:50051";
@@ -19,6 +20,9 @@ pub(crate) struct Target {
     /// Work on this folder directly, without a running server.
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
+    /// With --data-dir: free disk below which appends are refused, bytes.
+    #[arg(long, value_name = "BYTES", env = "COVERLINE_DISK_FLOOR_BYTES", hide_short_help = true)]
+    pub disk_floor_bytes: Option<u64>,
 }
 
 /// A connection, with the server behind it when that runs in this process.
@@ -33,8 +37,12 @@ impl Target {
     pub(crate) async fn open(&self) -> Result<Session, CliError> {
         match &self.data_dir {
             Some(data_dir) => {
-                let embedded =
-                    Embedded::start(data_dir, SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
+                let embedded = Embedded::start(ServerConfig {
+                    listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+                    disk_floor_bytes: self.disk_floor_bytes,
+                    ..ServerConfig::new(data_dir)
+                })
+                .await?;
                 let client = Client::connect(&embedded.url()).await?;
                 Ok(Session { client, embedded: Some(embedded) })
             }

@@ -22,6 +22,7 @@ use crate::cli::embedded::Embedded;
 use crate::cli::progress;
 use crate::cli::source::{self, CsvOptions};
 use crate::client::{AppendRequest, Client, ClientError, CreateRequest};
+use crate::config::ServerConfig;
 
 /// What the demo is asked to do.
 #[derive(Debug)]
@@ -33,6 +34,10 @@ pub(crate) struct Options {
     /// Colour the report.
     pub colours: bool,
 }
+
+/// Free disk that the demo leaves. Its tables take a few megabytes, and the folder for temporary files is often a small
+/// memory disk, which the floor of a real server would refuse.
+const DISK_FLOOR_BYTES: u64 = 32 << 20;
 
 /// The verification query of the main job, with a join.
 const SUMMARY_SQL: &str = "\
@@ -48,7 +53,12 @@ FROM gaps('weather') GROUP BY origin ORDER BY origin";
 /// Runs the demo's steps and returns its server, still serving.
 pub(crate) async fn run(options: &Options, out: impl Write) -> Result<Embedded, CliError> {
     let mut report = Report::new(out, options.colours);
-    let server = Embedded::start(&options.data_dir, options.listen).await?;
+    let server = Embedded::start(ServerConfig {
+        listen: options.listen,
+        disk_floor_bytes: Some(DISK_FLOOR_BYTES),
+        ..ServerConfig::new(&options.data_dir)
+    })
+    .await?;
     let client = Client::connect(&server.url()).await?;
     report.title(&format!("Coverline {} on {}", env!("CARGO_PKG_VERSION"), server.url()))?;
     report.note(&format!("tables in {}", options.data_dir.display()))?;
