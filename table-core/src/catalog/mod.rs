@@ -352,3 +352,8 @@ fn take_root(root: &Path, note: &str) -> Result<RootLock> {
     }
     RootLock::acquire(root, note)
 }
+
+#[cfg(test)]
+mod crash_tests;
+#[cfg(test)]
+mod tests;

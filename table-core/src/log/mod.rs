@@ -22,3 +22,6 @@ pub use schema::{decode_schema, decode_spec, encode_schema, encode_spec};
 pub use store::{LogListing, LogStore, PublishOutcome, StoredRecord};
 
 pub(crate) use head::Head;
+
+#[cfg(test)]
+mod tests;
