@@ -80,15 +80,25 @@ async fn scenario(disk: &SimDisk) -> Vec<Answer> {
     if let Ok(table) = catalog.table("prices").await {
         let before = disk.operation_count();
         note(&["prices.a"], &[], before, set(&table, "a").await);
+        if table.closed().is_some() {
+            return answers;
+        }
         // A rival without a lock takes the next slot; the first handle loses it, replays and commits behind.
         if let Ok(rival) = open(disk, 2).await
             && let Ok(rival) = rival.table("prices").await
         {
             let before = disk.operation_count();
             note(&["prices.rival"], &[], before, set(&rival, "rival").await);
+            if rival.closed().is_some() {
+                return answers;
+            }
         }
         let before = disk.operation_count();
         note(&["prices.b"], &[], before, set(&table, "b").await);
+        if table.closed().is_some() {
+            // The outcome of a commit is unknown: the process would end here (C14).
+            return answers;
+        }
         let _ = table.checkpoint().await;
         let before = disk.operation_count();
         note(&["prices.c"], &[], before, set(&table, "c").await);
@@ -170,7 +180,8 @@ async fn no_crash_loses_an_acknowledged_change_or_wedges_the_root() {
                         .await
                         .unwrap_or_else(|e| panic!("{label}: does not open: {e}"));
                     recoveries += 1;
-                    let right = if served { second == first } else { second == must || second == may };
+                    let right =
+                        if served { second == first } else { second == must || second == may };
                     assert!(right, "{label}: {second:?}, after {first:?}\n{must:?}");
                 }
             }
@@ -212,7 +223,8 @@ async fn every_failed_operation_gets_a_true_answer() {
                 }
                 // What was acknowledged is durable, not only visible.
                 let crashes = disk.steps().last().map(|last| last.crash_states(SEED));
-                for crash in crashes.into_iter().flatten() {
+                // The kill, and the power loss that keeps nothing unsynced.
+                for crash in crashes.into_iter().flatten().take(2) {
                     let label = format!("{label}, then {}", crash.label);
                     check_answers(&crash.disk, &answers, &label).await;
                 }

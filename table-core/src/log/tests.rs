@@ -287,9 +287,7 @@ async fn a_planner_that_says_no_publishes_nothing() {
 /// C5, C14.
 #[tokio::test]
 async fn ambiguous_answers_are_settled_by_the_attempt_id() {
-    use PutFault::{
-        AbsentAndUnknown, NotDurable, NotStored, StoredButExists, StoredButUnknown,
-    };
+    use PutFault::{AbsentAndUnknown, NotDurable, NotStored, StoredButExists, StoredButUnknown};
     let check = async |faults: &[PutFault], reads: u32, expected: Result<u64, ErrorKind>| {
         let disk = SimDisk::new();
         let flaky = FlakyStore::over(Arc::new(disk.store(clock(1))));

@@ -40,6 +40,9 @@ struct Files {
     clock: Arc<dyn Clock>,
     /// Folders that this process knows to exist durably.
     folders: Mutex<HashSet<String>>,
+    /// Folders that failed to be synced. Another fsync would succeed and prove nothing, for whoever waits for it, so nothing
+    /// is stored in them until the server restarts (C14).
+    doubtful: Mutex<HashSet<String>>,
 }
 
 impl LocalStore {
@@ -59,7 +62,7 @@ impl LocalStore {
         object_store: Arc<dyn ObjectStore>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let files = Files { vfs, clock, folders: Mutex::default() };
+        let files = Files { vfs, clock, folders: Mutex::default(), doubtful: Mutex::default() };
         Self { files: Arc::new(files), object_store }
     }
 
@@ -81,6 +84,7 @@ impl Files {
     /// Makes a folder and those above it exist durably. A folder found in place may be one whose maker died before its fsync,
     /// so the first use by this process always syncs.
     fn ensure_folder(&self, folder: &str) -> io::Result<()> {
+        self.refuse_doubtful(folder)?;
         if folder.is_empty() || self.folders.lock().contains(folder) {
             return Ok(());
         }
@@ -90,9 +94,29 @@ impl Files {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             other => other?,
         }
-        self.vfs.fsync_dir(parent)?;
+        self.sync_folder(parent)?;
         self.folders.lock().insert(folder.to_owned());
         Ok(())
+    }
+
+    fn refuse_doubtful(&self, folder: &str) -> io::Result<()> {
+        if self.doubtful.lock().contains(folder) {
+            return Err(io::Error::other(format!(
+                "folder \"{folder}\" takes no more files since syncing it failed; restart the server"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Makes the names in a folder durable.
+    fn sync_folder(&self, folder: &str) -> io::Result<()> {
+        self.refuse_doubtful(folder)?;
+        if let Err(error) = self.vfs.fsync_dir(folder) {
+            self.doubtful.lock().insert(folder.to_owned());
+            return Err(error);
+        }
+        // The failure of another caller may have taken this one's names with it meanwhile.
+        self.refuse_doubtful(folder)
     }
 
     fn open_staging(&self, folder: &str) -> io::Result<(String, Box<dyn VfsFile>)> {
@@ -135,7 +159,7 @@ impl Files {
     fn link_durably(&self, staging: &str, path: &str) -> Result<PutOutcome, PutError> {
         let linked = self.vfs.link_new(staging, path);
         let outcome = match linked {
-            Ok(()) => match self.vfs.fsync_dir(layout::parent(path)) {
+            Ok(()) => match self.sync_folder(layout::parent(path)) {
                 Ok(()) => Ok(PutOutcome::Created),
                 Err(error) => Err(PutError::NotDurable(error)),
             },
@@ -221,7 +245,7 @@ impl DurableStore for LocalStore {
         let path = path.to_owned();
         self.blocking(move |files| {
             files.vfs.fsync_file(&path)?;
-            files.vfs.fsync_dir(layout::parent(&path))
+            files.sync_folder(layout::parent(&path))
         })
         .await?
     }
