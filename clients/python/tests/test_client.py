@@ -251,6 +251,8 @@ def test_tables_are_created_listed_described_and_dropped(client: coverline.Clien
         client.create_table(name, index_column="ts", bucket="1h", entity_columns=["symbol"])
     same = client.create_table(name, index_column="ts", bucket="1h", entity_columns=["symbol"], if_not_exists=True)
     assert same.count() == 0
+    with pytest.raises(coverline.PreconditionError, match="1h"):
+        client.create_table(name, index_column="ts", bucket="2h", entity_columns=["symbol"], if_not_exists=True)
     client.drop_table(name)
     assert name not in client.tables()
     with pytest.raises(coverline.NotFoundError):

@@ -69,13 +69,6 @@ def test_placeholders_and_values_must_match(params: dict[str, int]) -> None:
         _sql.bind_names("SELECT $a", params)
 
 
-def test_create_table_quotes_everything() -> None:
-    text = _sql.create_table('we"ird', index_column="t's", bucket=250, entity_columns=["a", "b"], time_zone=None)
-    assert text == (
-        "CREATE TABLE \"we\"\"ird\" WITH (index_column = 't''s', bucket = '250', entity_columns = 'a, b')"
-    )
-
-
 @pytest.mark.parametrize(
     ("value", "text"),
     [

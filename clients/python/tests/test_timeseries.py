@@ -93,6 +93,8 @@ def test_a_table_is_created_loaded_and_opened_again(tmp_path: Path) -> None:
         assert isinstance(version, int)
         assert table.version() == version
         assert table.root() == str(root)
+        spec = table.index_spec()
+        assert (spec["index_column"], spec["bucket"], spec["entity_columns"]) == ("ts", "1h", ["symbol"])
         assert table.append(day_of(1)).committed_version == version + 1
     assert processes_of(root) == []
     with TimeSeriesTable.open(root) as again:

@@ -7,6 +7,7 @@ carries the same structured details. ADBC is offered by `Client.dbapi` for what 
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -99,12 +100,6 @@ class Connection:
         """Schema of a query, and its ticket, without running it."""
         info = self._info(_wire.statement_query(sql))
         return info.schema, info.endpoints[0].ticket.ticket
-
-    def table_names(self) -> list[str]:
-        names: list[str] = (
-            self._read(self._info(_wire.get_tables())).read_all()["table_name"].to_pylist()
-        )
-        return names
 
     def _info(self, command: bytes) -> flight.FlightInfo:
         with _Call() as call:
@@ -223,6 +218,19 @@ class Connection:
             except _FLIGHT_ERRORS as error:
                 raise call.error(_close(writer) or error, commit_asked=True) from error
         return -1 if answer is None else _wire.decode_record_count(answer.to_pybytes())
+
+    def action(
+        self, name: str, body: Mapping[str, object], *, changes: bool = True
+    ) -> list[dict[str, Any]]:
+        """Calls one of Coverline's own actions: JSON goes in, one JSON object per result comes out."""
+        with _Call() as call:
+            try:
+                results = self._client.do_action(
+                    flight.Action(name, json.dumps(body).encode()), self._options
+                )
+                return [json.loads(result.body.to_pybytes()) for result in results]
+            except _FLIGHT_ERRORS as error:
+                raise call.error(error, commit_asked=changes) from error
 
     def append(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 # Qualified with catalog and schema, a table can never be mistaken for a WITH clause of the same name.
@@ -112,27 +112,6 @@ def literal(value: object) -> str:
     raise TypeError(
         f"an index value is a number, a text, a date or a datetime, not {type(value).__name__}"
     )
-
-
-def create_table(
-    name: str,
-    *,
-    index_column: str | None,
-    bucket: str | int | None,
-    entity_columns: Sequence[str],
-    time_zone: str | None,
-) -> str:
-    """CREATE TABLE for a table whose schema comes with its first append."""
-    options = {
-        "index_column": index_column,
-        "bucket": None if bucket is None else str(bucket),
-        "entity_columns": ", ".join(entity_columns) or None,
-        "time_zone": time_zone,
-    }
-    given = ", ".join(
-        f"{key} = {quote_string(value)}" for key, value in options.items() if value is not None
-    )
-    return f"CREATE TABLE {quote_identifier(name)}" + (f" WITH ({given})" if given else "")
 
 
 def names_in(sql: str) -> set[str]:

@@ -79,10 +79,6 @@ def get_catalogs() -> bytes:
     return pack_any(_SQL + "CommandGetCatalogs", b"")
 
 
-def get_tables() -> bytes:
-    return pack_any(_SQL + "CommandGetTables", b"")
-
-
 def append_command(table: str, on_overlap: str, append_id: str | None) -> bytes:
     """coverline.flight.v1.AppendCommand, one version for the whole stream."""
     message = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from . import _flight, _sources, _sql, _wire
-from .errors import AlreadyExistsError, CoverlineError, InvalidInputError, NotFoundError
+from .errors import InvalidInputError
 
 OnOverlap = Literal["reject", "skip"]
 """What an append does with rows whose (entity, bucket) another append owns: refuse it all, or leave those rows out."""
@@ -118,45 +119,29 @@ class Client:
             entity_columns: columns whose values, in this order, name an entity.
             time_zone: IANA zone that ``1d``, ``1w``, ``1mo`` and ``1y`` follow; UTC by default.
             schema: Arrow schema; without one, the first append brings it.
-            if_not_exists: return the table when there is one of that name. What it was created with is not compared, apart from a
-                `schema`, which must fit it.
+            if_not_exists: return the table when there is one of that name that was created with the same index, bucket, entity
+                columns and zone.
 
         Raises:
             AlreadyExistsError: when there is a table of that name.
+            PreconditionError: when `if_not_exists` meets a table that was created otherwise.
             InvalidInputError: when the name, the bucket or the zone makes no sense.
         """
-        if isinstance(entity_columns, str):
-            entity_columns = [entity_columns]
-        for column in entity_columns:
-            if "," in column:
-                raise InvalidInputError(
-                    f'the entity column "{column}" has a comma in its name; rename it'
-                )
-        created = True
-        try:
-            self.execute(
-                _sql.create_table(
-                    name,
-                    index_column=index_column,
-                    bucket=bucket,
-                    entity_columns=entity_columns,
-                    time_zone=time_zone,
-                )
-            )
-        except AlreadyExistsError:
-            if not if_not_exists:
-                raise
-            created = False
-        table = Table(self, name)
+        body: dict[str, object] = {
+            "name": name,
+            "index_column": index_column,
+            "bucket": None if bucket is None else str(bucket),
+            "entity_columns": [entity_columns]
+            if isinstance(entity_columns, str)
+            else list(entity_columns),
+            "time_zone": time_zone,
+            "if_not_exists": if_not_exists,
+        }
         if schema is not None:
-            # An append of no rows makes the schema the table's with the very types of Arrow, which SQL cannot all name.
-            try:
-                table.append(pa.RecordBatchReader.from_batches(schema, []))
-            except CoverlineError:
-                if created:
-                    self.drop_table(name, if_exists=True)
-                raise
-        return table
+            # The very types of Arrow, which SQL cannot all name.
+            body["schema_ipc"] = base64.b64encode(schema.serialize()).decode()
+        self._connection.action("coverline.CreateTable", body)
+        return Table(self, name)
 
     def drop_table(self, name: str, *, if_exists: bool = False) -> None:
         """Drops a table and its rows.
@@ -164,15 +149,14 @@ class Client:
         Raises:
             NotFoundError: when there is none, unless `if_exists`.
         """
-        try:
-            self.execute(f"DROP TABLE {_sql.quote_identifier(name)}")
-        except NotFoundError:
-            if not if_exists:
-                raise
+        self._connection.action("coverline.DropTable", {"table": name, "if_exists": if_exists})
 
     def tables(self) -> list[str]:
         """Names of all tables, sorted."""
-        return sorted(self._connection.table_names())
+        return sorted(table["name"] for table in self._list())
+
+    def _list(self) -> list[dict[str, Any]]:
+        return self._connection.action("coverline.ListTables", {}, changes=False)
 
     def table(self, name: str) -> Table:
         """A handle on the table of that name. Whether there is one shows when it is used."""

@@ -210,6 +210,21 @@ class TimeSeriesTable:
         """Number of the last commit."""
         return self.table.version
 
+    def index_spec(self) -> dict[str, object]:
+        """What it was created with: ``index_column``, ``bucket``, ``entity_columns``, ``timezone``, and the same by older and newer
+        names."""
+        for table in self._place.client._list():
+            if table["name"] == self._place.table:
+                return {
+                    "index_column": table.get("index_column"),
+                    "timestamp_column": table.get("index_column"),
+                    "bucket": table.get("bucket"),
+                    "index_granularity": table.get("bucket"),
+                    "entity_columns": table.get("entity_columns") or [],
+                    "timezone": table.get("time_zone"),
+                }
+        raise NotFoundError(f'there is no table "{self._place.table}" at "{self._place.root}"')
+
     def close(self) -> None:
         """Lets go of it. A server in this process stops when nobody uses its folder any more."""
         self._place.close()
