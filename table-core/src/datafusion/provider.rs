@@ -119,10 +119,16 @@ impl TableProvider for SnapshotProvider {
             return Ok(Arc::new(EmptyExec::new(schema)));
         };
 
-        let options = TableParquetOptions {
+        let columns = groups::columns_known(layout, projection);
+        let mut options = TableParquetOptions {
             global: state.config_options().execution.parquet.clone(),
             ..TableParquetOptions::default()
         };
+        if statistics::may_hold_nan(&segments, layout, &columns) {
+            // Parquet's own bounds leave NaN out, but NaN is the greatest float to a filter: they would lose rows.
+            options.global.pruning = false;
+            options.global.enable_page_index = false;
+        }
         let reader_factory = SegmentReaderFactory::new(
             Arc::clone(&self.table),
             self.store.object_store(),
@@ -138,7 +144,6 @@ impl TableProvider for SnapshotProvider {
             source = source.with_predicate(implied);
         }
 
-        let columns = groups::columns_known(layout, projection);
         let segment_statistics =
             statistics::of_segments(segments.iter().map(Arc::as_ref), layout, &columns);
         let arranged = groups::arrange(&segments, layout);

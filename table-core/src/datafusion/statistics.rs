@@ -2,6 +2,7 @@
 //! without a read. Pure.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 use datafusion::common::stats::Precision;
 use datafusion::common::{ColumnStatistics, ScalarValue, Statistics};
@@ -50,6 +51,23 @@ pub(super) fn of_segments<'a>(
             })
             .collect(),
     }
+}
+
+/// Whether a float column that `wanted` names has no known bounds in some segment although it has values.
+pub(super) fn may_hold_nan(
+    segments: &[Arc<SegmentMeta>],
+    layout: &TableLayout,
+    wanted: &[bool],
+) -> bool {
+    layout.schema.fields().iter().zip(wanted).enumerate().any(|(position, (field, wanted))| {
+        *wanted
+            && field.data_type().is_floating()
+            && segments.iter().any(|segment| {
+                column_bounds(segment, layout, position).is_none_or(|stats| {
+                    stats.min.is_none() && stats.null_count != segment.row_count
+                })
+            })
+    })
 }
 
 fn exact(count: u64) -> Precision<usize> {
