@@ -38,17 +38,17 @@ Exit codes:
 
 A table that is already loaded is not an error: run the same job as often as you like.";
 
-/// Log filter of `serve` and `demo` when none is given.
+/// Log filter of `serve` when none is given.
 const SERVER_LOG: &str = "info";
 
 /// Log filter of the other commands, which speak for themselves.
-const CLIENT_LOG: &str = "warn";
+const CLIENT_LOG: &str = "error";
 
 /// Time-series tables over Arrow Flight SQL that know which buckets they already hold.
 #[derive(Debug, Parser)]
 #[command(name = "coverline", version, after_help = EXIT_CODES, max_term_width = 100)]
 pub(crate) struct Cli {
-    /// What to log to stderr, such as "debug" or "flight_server=debug" [default: info when serving, else warn].
+    /// What to log to stderr, such as "debug" or "flight_server=debug" [default: info when serving, else error].
     #[arg(long, global = true, value_name = "FILTER", env = "COVERLINE_LOG")]
     log: Option<String>,
     /// How log lines look.
