@@ -520,17 +520,19 @@ fn a_reader_that_has_seen_enough_is_no_error() {
     let place = Place::server();
     let [_, url] = &place.arguments;
     let numbers = "SELECT * FROM generate_series(1, 2000000)";
-    let mut child = coverline()
-        .args(["query", numbers, "--format", "csv", "--server", url])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert!(output.status.success());
-    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+    for format in ["table", "csv", "json", "parquet"] {
+        let mut child = coverline()
+            .args(["query", numbers, "--format", format, "--server", url])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut start = [0; 4];
+        child.stdout.take().unwrap().read_exact(&mut start).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(String::from_utf8(output.stderr).unwrap(), "", "{format}");
+        assert!(output.status.success(), "{format}");
+    }
     place.close();
 }
 

@@ -106,7 +106,7 @@ async fn append_all(client: &Client, arguments: &Arguments) -> Result<Outcome, C
         match append_file(client, arguments, path, csv, &bar).await {
             Ok(outcome) => {
                 let line = summary.add(&outcome, path);
-                bar.suspend(|| writeln!(io::stdout(), "{line}"))?;
+                bar.suspend(|| say(&line));
             }
             Err(error) => {
                 failure = Some(error);
@@ -117,13 +117,18 @@ async fn append_all(client: &Client, arguments: &Arguments) -> Result<Outcome, C
     }
     bar.finish_and_clear();
     if arguments.files.len() > 1 {
-        writeln!(io::stdout(), "{summary}")?;
+        say(&summary.to_string());
     }
     match failure {
         Some(error) => Err(error),
         None if summary.already_loaded > 0 => Ok(Outcome::AlreadyLoaded),
         None => Ok(Outcome::Done),
     }
+}
+
+/// Prints a line. Appending goes on when nobody reads: the exit code tells the outcome too.
+fn say(line: &str) {
+    let _ = writeln!(io::stdout(), "{line}");
 }
 
 async fn append_file(

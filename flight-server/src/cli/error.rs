@@ -1,10 +1,10 @@
 //! [`CliError`]: a message for a person, with a hint where there is something to try.
 
-use std::error::Error;
 use std::fmt;
 use std::io;
 
 use arrow::error::ArrowError;
+use parquet::errors::ParquetError;
 
 use super::source::SourceError;
 use crate::client::ClientError;
@@ -16,12 +16,12 @@ use crate::telemetry::TelemetryError;
 pub(crate) struct CliError {
     message: String,
     hint: Option<String>,
-    broken_pipe: bool,
+    reader_gone: bool,
 }
 
 impl CliError {
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), hint: None, broken_pipe: false }
+        Self { message: message.into(), hint: None, reader_gone: false }
     }
 
     /// The same error with something to try.
@@ -38,21 +38,16 @@ impl CliError {
         self
     }
 
-    /// Whether the reader of our output went away, which is no failure of ours.
-    pub(crate) fn is_broken_pipe(&self) -> bool {
-        self.broken_pipe
+    /// The same error, known to mean that nobody reads our output any more.
+    #[must_use]
+    pub(crate) fn reader_gone(mut self) -> Self {
+        self.reader_gone = true;
+        self
     }
 
-    fn from_output(error: &(dyn Error + 'static)) -> Self {
-        let mut cause = Some(error);
-        let mut broken_pipe = false;
-        while let Some(error) = cause {
-            broken_pipe |= error
-                .downcast_ref::<io::Error>()
-                .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe);
-            cause = error.source();
-        }
-        Self { message: error.to_string(), hint: None, broken_pipe }
+    /// Whether the reader of our output went away, which is no failure of ours.
+    pub(crate) fn is_reader_gone(&self) -> bool {
+        self.reader_gone
     }
 }
 
@@ -116,22 +111,24 @@ impl From<SourceError> for CliError {
 
 impl From<io::Error> for CliError {
     fn from(error: io::Error) -> Self {
-        Self::from_output(&error)
+        // Commands write their short output straight to stdout, which is the only pipe they have.
+        let gone = error.kind() == io::ErrorKind::BrokenPipe;
+        let error = Self::new(error.to_string());
+        if gone { error.reader_gone() } else { error }
     }
 }
 
 impl From<ArrowError> for CliError {
     fn from(error: ArrowError) -> Self {
-        // ArrowError does not report its IoError as a source.
-        match &error {
-            ArrowError::IoError(_, io) => Self::from_output(io),
-            _ => Self::from_output(&error),
+        match error {
+            ArrowError::IoError(_, error) => error.into(),
+            error => Self::new(error.to_string()),
         }
     }
 }
 
-impl From<parquet::errors::ParquetError> for CliError {
-    fn from(error: parquet::errors::ParquetError) -> Self {
-        Self::from_output(&error)
+impl From<ParquetError> for CliError {
+    fn from(error: ParquetError) -> Self {
+        Self::new(error.to_string())
     }
 }

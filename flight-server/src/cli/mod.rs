@@ -106,7 +106,7 @@ pub fn main() -> ExitCode {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::AlreadyLoaded) => ExitCode::from(3),
         // Whoever read our output has seen enough (`coverline query ... | head`).
-        Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,
+        Err(error) if error.is_reader_gone() => ExitCode::SUCCESS,
         Err(error) => {
             // Nothing is left to do when stderr is gone as well.
             let _ = writeln!(io::stderr(), "{error}");

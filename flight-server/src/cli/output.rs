@@ -1,8 +1,10 @@
 //! Where a query's result goes and in which format: stdout or a file; table, CSV, JSON lines or Parquet.
 
 use std::fs::File;
-use std::io::{self, BufWriter, IsTerminal, Write};
+use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow::array::RecordBatch;
 use arrow::csv;
@@ -34,6 +36,7 @@ pub(crate) enum Format {
 pub(crate) struct ResultWriter {
     encoder: Encoder,
     place: Place,
+    reader_gone: Arc<AtomicBool>,
 }
 
 type Sink = Box<dyn Write + Send>;
@@ -61,11 +64,16 @@ impl ResultWriter {
         path: Option<&Path>,
         schema: &SchemaRef,
     ) -> Result<Self, CliError> {
+        let reader_gone = Arc::default();
         let (sink, place) = match path {
             Some(path) => open_file(path).map_err(|error| {
                 CliError::from(error).about(format!("cannot write \"{}\"", path.display()))
             })?,
-            None => (Box::new(BufWriter::new(io::stdout())) as Sink, Place::Stdout),
+            None => {
+                let stdout =
+                    Watched { stdout: io::stdout(), reader_gone: Arc::clone(&reader_gone) };
+                (Box::new(BufWriter::new(stdout)) as Sink, Place::Stdout)
+            }
         };
         let encoder = match format {
             Format::Table => Encoder::Table(TableWriter::new(sink, schema.clone())),
@@ -82,7 +90,7 @@ impl ResultWriter {
                 Encoder::Parquet(Box::new(writer))
             }
         };
-        Ok(Self { encoder, place })
+        Ok(Self { encoder, place, reader_gone })
     }
 
     /// Checks what can be known before the query runs.
@@ -95,34 +103,78 @@ impl ResultWriter {
     }
 
     pub(crate) fn write(&mut self, batch: &RecordBatch) -> Result<(), CliError> {
-        match &mut self.encoder {
-            Encoder::Table(writer) => writer.write(batch)?,
-            Encoder::Csv(writer) => writer.write(batch)?,
-            Encoder::Json(writer) => writer.write(batch)?,
-            Encoder::Parquet(writer) => writer.write(batch)?,
-        }
-        Ok(())
+        self.encoder.write(batch).map_err(|error| excuse(error, &self.reader_gone))
     }
 
     /// Completes the result.
     pub(crate) fn finish(self) -> Result<(), CliError> {
-        let mut sink = match self.encoder {
-            Encoder::Table(writer) => writer.finish()?,
-            Encoder::Csv(writer) => writer.into_inner(),
-            Encoder::Json(mut writer) => {
-                writer.finish()?;
-                writer.into_inner()
-            }
-            Encoder::Parquet(writer) => writer.into_inner()?,
-        };
-        sink.flush()?;
-        drop(sink);
+        self.encoder.finish().map_err(|error| excuse(error, &self.reader_gone))?;
         match self.place {
             Place::Stdout => Ok(()),
             Place::File { temporary, path } => temporary.persist(&path).map_err(|error| {
                 CliError::from(error.error).about(format!("cannot write \"{}\"", path.display()))
             }),
         }
+    }
+}
+
+impl Encoder {
+    fn write(&mut self, batch: &RecordBatch) -> Result<(), CliError> {
+        match self {
+            Self::Table(writer) => writer.write(batch)?,
+            Self::Csv(writer) => writer.write(batch)?,
+            Self::Json(writer) => writer.write(batch)?,
+            Self::Parquet(writer) => writer.write(batch)?,
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<(), CliError> {
+        let mut sink = match self {
+            Self::Table(writer) => writer.finish()?,
+            Self::Csv(writer) => writer.into_inner(),
+            Self::Json(mut writer) => {
+                writer.finish()?;
+                writer.into_inner()
+            }
+            Self::Parquet(writer) => writer.into_inner()?,
+        };
+        sink.flush()?;
+        Ok(())
+    }
+}
+
+/// Stdout, noting when nobody reads it any more: the encoders turn errors into text and lose what kind they were.
+struct Watched {
+    stdout: Stdout,
+    reader_gone: Arc<AtomicBool>,
+}
+
+impl Watched {
+    fn note<T>(&self, result: io::Result<T>) -> io::Result<T> {
+        if result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
+            self.reader_gone.store(true, Ordering::Relaxed);
+        }
+        result
+    }
+}
+
+impl Write for Watched {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let result = self.stdout.write(bytes);
+        self.note(result)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let result = self.stdout.flush();
+        self.note(result)
+    }
+}
+
+fn excuse(error: CliError, reader_gone: &AtomicBool) -> CliError {
+    match reader_gone.load(Ordering::Relaxed) {
+        true => error.reader_gone(),
+        false => error,
     }
 }
 
