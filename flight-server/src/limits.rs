@@ -50,15 +50,20 @@ pub(crate) const CTE_EXPANSION_MAX: usize = 1_000;
 pub(crate) const PARSER_DEPTH_MAX: usize = 50;
 /// Stack of a thread that parses or plans, bytes.
 pub(crate) const PLANNER_STACK_BYTES: usize = 16 << 20;
+/// Stack of a thread that runs queries, bytes.
+pub(crate) const WORKER_STACK_BYTES: usize = 16 << 20;
 /// Statements planned at once; the others wait.
 pub(crate) const PLANNERS_MAX: usize = 16;
 /// How long planning one statement may take before the call gives up on it.
 pub(crate) const PLANNING_TIME: Duration = Duration::from_secs(10);
+/// What one call of `repeat`, `lpad` and the like may make from constants, bytes or elements.
+pub(crate) const GENERATED_CONSTANT_BYTES_MAX: i64 = 64 << 10;
 /// What one call of `repeat`, `lpad` and the like may make for one batch, bytes or elements.
 pub(crate) const GENERATED_BYTES_MAX: i64 = 64 << 20;
 
-/// Rows of one record batch inside the query engine. Four times DataFusion's default halves the time of wide exports.
-pub(crate) const QUERY_BATCH_ROWS: usize = 32_768;
+/// Rows of one record batch inside the query engine. Twice DataFusion's default speeds up wide exports; with more, a literal
+/// of the longest statement, copied into every row, would no longer fit one Arrow array.
+pub(crate) const QUERY_BATCH_ROWS: usize = 16_384;
 /// Memory of all queries together, bytes, when the configuration says nothing.
 pub(crate) const QUERY_MEMORY_BYTES: usize = 1 << 30;
 /// Disk that queries may spill to, bytes, when the configuration says nothing.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use arrow_flight::flight_service_server::FlightServiceServer;
 use tokio::net::TcpListener;
+use tokio::runtime::{self, Runtime};
 use tokio::sync::oneshot;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
@@ -89,6 +90,18 @@ pub fn shutdown_signal() -> Result<impl Future<Output = ()> + Send, ServeError> 
         };
         info!(signal = name, "stopping");
     })
+}
+
+/// A runtime to serve on. Its threads have stacks for the deepest expressions that the SQL gate lets through: evaluating a
+/// plan recurses as deep as the plan is, and an overflow would end the process.
+///
+/// # Errors
+/// When threads cannot be started.
+pub fn runtime() -> io::Result<Runtime> {
+    runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_stack_size(limits::WORKER_STACK_BYTES)
+        .build()
 }
 
 async fn serve_engine(

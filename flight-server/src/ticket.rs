@@ -78,7 +78,13 @@ fn statement(handle: &[u8]) -> Result<StatementTicket, Status> {
 
 fn raw(bytes: &[u8]) -> Result<Redeemed, Status> {
     match std::str::from_utf8(bytes) {
-        Ok(sql) if !sql.trim().is_empty() => Ok(Redeemed::RawSql(sql.to_owned())),
+        // Damaged messages are often valid UTF-8, but hold control characters that no SQL has.
+        Ok(sql)
+            if !sql.trim().is_empty()
+                && !sql.chars().any(|c| c.is_control() && !c.is_whitespace()) =>
+        {
+            Ok(Redeemed::RawSql(sql.to_owned()))
+        }
         _ => Err(damaged()),
     }
 }

@@ -157,7 +157,7 @@ fn run(cli: Cli) -> Result<Outcome, CliError> {
     let serves = matches!(cli.command, Command::Serve(_));
     let filter = cli.log.as_deref().unwrap_or(if serves { SERVER_LOG } else { CLIENT_LOG });
     crate::telemetry::init(filter, cli.log_format == LogFormat::Json)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = crate::server::runtime()?;
     runtime.block_on(async {
         match cli.command {
             Command::Serve(arguments) => serve::run(arguments).await,

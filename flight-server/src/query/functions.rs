@@ -95,11 +95,17 @@ impl ScalarUDFImpl for Bounded {
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
         let asked = asked_size(&args)?;
-        if asked > limits::GENERATED_BYTES_MAX {
+        // A constant is copied into every row of a batch.
+        let constant = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
+        let max = if constant {
+            limits::GENERATED_CONSTANT_BYTES_MAX
+        } else {
+            limits::GENERATED_BYTES_MAX
+        };
+        if asked > max {
             return exec_err!(
-                "{} would make {asked} bytes or elements at once, but at most {} are made; ask for less",
-                self.name(),
-                limits::GENERATED_BYTES_MAX
+                "{} would make {asked} bytes or elements at once, but at most {max} are made; ask for less",
+                self.name()
             );
         }
         self.inner.invoke_with_args(args)
@@ -150,4 +156,44 @@ fn unit_size(value: &ColumnarValue) -> i64 {
         },
     };
     i64::try_from(longest.max(1)).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+mod tests {
+    use datafusion::prelude::SessionContext;
+
+    use super::*;
+
+    async fn run(sql: &str) -> DfResult<usize> {
+        let mut state = SessionContext::new().state();
+        bound(&mut state)?;
+        let batches = SessionContext::new_with_state(state).sql(sql).await?.collect().await?;
+        Ok(batches.iter().map(|batch| batch.num_rows()).sum())
+    }
+
+    #[tokio::test]
+    async fn small_results_are_made_and_large_ones_refused() {
+        for sql in [
+            "SELECT repeat('ab', 1000), lpad('x', 5), rpad('x', 5, 'yz')",
+            "SELECT repeat(s, n) FROM (VALUES ('a', 3), (NULL, 2), ('b', NULL)) t(s, n)",
+            "SELECT repeat('a', -1)",
+            "SELECT array_repeat(1, 3), array_resize([1, 2], 5, 0)",
+            "SELECT count(*) FROM generate_series(1, 1000000)",
+        ] {
+            run(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+        }
+        for sql in [
+            "SELECT repeat('ab', 100000000)",
+            "SELECT lpad('x', 2000000000, 'y')",
+            "SELECT rpad(s, 1000000) FROM (SELECT 'a' AS s FROM generate_series(1, 8000))",
+            "SELECT repeat(repeat('x', 10000000), n) FROM (VALUES (10), (1)) t(n)",
+            "SELECT array_repeat(1, 1000000000)",
+            "SELECT array_resize([1], 1000000000)",
+            "SELECT range(1, 1000000000)",
+            "SELECT generate_series(1, 1000000000)",
+        ] {
+            assert!(run(sql).await.is_err(), "{sql}");
+        }
+    }
 }
