@@ -354,3 +354,96 @@ async fn raw_sql_and_paths_serve_as_descriptors() {
     assert_eq!(fetch(&mut client, &whole).await.unwrap()[0].num_rows(), 1);
     server.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_rows_of_parameters_are_one_append() {
+    let server = TestServer::start().await;
+    let mut client = server.client().await;
+    update(
+        &mut client,
+        "CREATE TABLE t (ts TIMESTAMP NOT NULL, n INT, name TEXT) WITH (index_column = 'ts', bucket = '1d')",
+    )
+    .await;
+    let sql = "INSERT INTO t (name, n, ts) VALUES (upper(?), ? + 1, ?)";
+    let mut insert = client.prepare(sql.into(), None).await.unwrap();
+    let count = 3_000_i64;
+    let batch = RecordBatch::try_from_iter([
+        (
+            "a",
+            Arc::new(StringArray::from_iter((0..count).map(|n| Some(format!("x{n}"))))) as ArrayRef,
+        ),
+        ("b", Arc::new(Int64Array::from_iter_values(0..count))),
+        (
+            "c",
+            Arc::new(StringArray::from_iter(
+                (0..count).map(|n| Some(format!("2025-01-01T00:{:02}:{:02}", n / 60, n % 60))),
+            )),
+        ),
+    ])
+    .unwrap();
+    insert.set_parameters(batch).unwrap();
+    // All rows share one bucket: as separate appends, the second would be refused.
+    assert_eq!(insert.execute_update().await.unwrap(), count);
+    assert_eq!(int(&mut client, "SELECT sum(n) FROM t").await, count * (count + 1) / 2);
+    let name =
+        "SELECT count(*) FROM t WHERE name = 'X42' AND n = 43 AND ts = '2025-01-01T00:00:42'";
+    assert_eq!(int(&mut client, name).await, 1);
+
+    let batch = RecordBatch::try_from_iter([
+        ("a", Arc::new(StringArray::from(vec![None::<&str>])) as ArrayRef),
+        ("b", Arc::new(StringArray::from(vec!["no number"]))),
+        ("c", Arc::new(StringArray::from(vec!["2025-01-02T00:00:00"]))),
+    ])
+    .unwrap();
+    insert.set_parameters(batch).unwrap();
+    let error = insert.execute_update().await.unwrap_err();
+    assert!(has_code(&error, Code::InvalidArgument), "{error:?}");
+    server.finish().await;
+}
+
+/// Statements just inside the gate's limits must neither overflow a stack nor take forever.
+#[test]
+fn the_largest_statements_that_pass_also_run() {
+    flight_server::server::runtime().unwrap().block_on(run_the_largest_statements());
+}
+
+async fn run_the_largest_statements() {
+    let server = TestServer::start().await;
+    let mut client = server.client().await;
+    update(&mut client, "CREATE TABLE t AS SELECT 1 AS x, 'a' AS s").await;
+    let join = |term: &str, operator: &str, count: usize| vec![term; count].join(operator);
+    for sql in [
+        format!("SELECT count(*) FROM t WHERE {} > 0", join("x", " + ", 490)),
+        format!("SELECT count(*) FROM t WHERE {}", join("x > 0", " AND ", 240)),
+        format!(
+            "SELECT count(*) FROM t WHERE {}",
+            (0..240).map(|n| format!("x = {n}")).collect::<Vec<_>>().join(" OR ")
+        ),
+        format!("SELECT count(*) FROM t WHERE {} <> ''", join("s", " || ", 490)),
+        format!("SELECT count(*) FROM ({})", join("SELECT x FROM t", " UNION ALL ", 65)),
+        (1..=32).fold("SELECT count(*) FROM t t0".to_owned(), |sql, n| {
+            sql + &format!(" JOIN t t{n} ON t{n}.x = t0.x")
+        }),
+        format!("SELECT count(*) FROM t WHERE {}x{} > 0", "abs(".repeat(20), ")".repeat(20)),
+        format!(
+            "SELECT count(*) FROM t WHERE x IN ({})",
+            (0..9_000).map(|n| n.to_string()).collect::<Vec<_>>().join(",")
+        ),
+    ] {
+        if let Err(error) = query(&mut client, &sql).await {
+            assert!(has_code(&error, Code::DeadlineExceeded), "{}: {error:?}", &sql[..60]);
+        }
+    }
+    assert_eq!(int(&mut client, "SELECT 1").await, 1);
+    server.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handshake_takes_any_credentials() {
+    let server = TestServer::start().await;
+    let mut client = server.client().await;
+    client.handshake("any", "thing: at all").await.unwrap();
+    assert!(client.token().is_some_and(|token| !token.is_empty()));
+    assert_eq!(int(&mut client, "SELECT 1").await, 1);
+    server.finish().await;
+}
