@@ -194,12 +194,8 @@ impl Drop for Target {
         let table = Arc::clone(&self.table);
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         runtime.spawn(async move {
-            // Not ours alone any more when somebody has appended to it since.
-            if table.snapshot().version != created.version {
-                return;
-            }
             let name = table.name();
-            if let Err(error) = created.catalog.drop_table(&name, "").await {
+            if let Err(error) = created.catalog.drop_unchanged(&table, created.version, "").await {
                 warn!(table = name, %error, "a table whose first ingestion failed could not be dropped");
             }
         });
@@ -404,3 +400,6 @@ impl Incoming {
         decoded.map_err(|error| status::append(&error.into()))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -42,7 +42,9 @@ pub(crate) struct DecodeLimits {
     pub(crate) fields_max: usize,
     /// Levels of nesting.
     pub(crate) depth_max: usize,
-    /// Names and metadata of a schema together.
+    /// All names of a schema together.
+    pub(crate) names_bytes_max: usize,
+    /// All metadata of a schema together, but for what pandas adds.
     pub(crate) metadata_bytes_max: usize,
     /// One buffer once decompressed.
     pub(crate) buffer_bytes_max: u64,
@@ -66,6 +68,7 @@ impl Default for DecodeLimits {
             columns_max: 1024,
             fields_max: 8192,
             depth_max: 16,
+            names_bytes_max: 1 << 20,
             metadata_bytes_max: 64 << 10,
             buffer_bytes_max: 256 << 20,
             batch_bytes_max: 512 << 20,

@@ -47,7 +47,7 @@ pub(super) fn schema(schema: &arrow_ipc::Schema<'_>, limits: &DecodeLimits) -> R
             ),
         });
     }
-    let mut walk = SchemaWalk { limits, fields: 0, metadata_bytes: 0 };
+    let mut walk = SchemaWalk { limits, fields: 0, names_bytes: 0, metadata_bytes: 0 };
     walk.metadata(schema.custom_metadata())?;
     fields.iter().try_for_each(|field| walk.field(field, 1))
 }
@@ -55,6 +55,7 @@ pub(super) fn schema(schema: &arrow_ipc::Schema<'_>, limits: &DecodeLimits) -> R
 struct SchemaWalk<'a> {
     limits: &'a DecodeLimits,
     fields: usize,
+    names_bytes: usize,
     metadata_bytes: usize,
 }
 
@@ -77,7 +78,15 @@ impl SchemaWalk<'_> {
                 what: format!("the schema is nested deeper than {} levels", self.limits.depth_max),
             });
         }
-        self.add_metadata(field.name().map_or(0, str::len))?;
+        self.names_bytes = self.names_bytes.saturating_add(field.name().map_or(0, str::len));
+        if self.names_bytes > self.limits.names_bytes_max {
+            return Err(DecodeError::Schema {
+                what: format!(
+                    "the names of the schema take more than {} bytes",
+                    self.limits.names_bytes_max
+                ),
+            });
+        }
         self.metadata(field.custom_metadata())?;
         field.children().into_iter().flatten().try_for_each(|child| self.field(child, depth + 1))
     }
@@ -102,7 +111,7 @@ impl SchemaWalk<'_> {
         }
         Err(DecodeError::Schema {
             what: format!(
-                "names and metadata of the schema take more than {} bytes; leave the metadata out",
+                "the metadata of the schema takes more than {} bytes; leave it out",
                 self.limits.metadata_bytes_max
             ),
         })

@@ -28,7 +28,7 @@ use crate::log::{CommitBody, Decision, Head, LogStore};
 use crate::schema::TableSpec;
 use crate::storage::{DurableStore, LocalStore, create_root, layout};
 use crate::table::{Table, TableContext};
-use crate::types::TableId;
+use crate::types::{TableId, Version};
 
 pub use name::{RESERVED_PREFIX, TABLE_NAME_BYTES_MAX, check_table_name};
 
@@ -250,12 +250,51 @@ impl Catalog {
     /// Dropping the future does not stop it.
     pub async fn drop_table(self: &Arc<Self>, name: &str, principal: &str) -> Result<()> {
         let (catalog, name, principal) = (Arc::clone(self), name.to_owned(), principal.to_owned());
-        detached(async move { catalog.remove(name, principal).await }).await
+        detached(async move {
+            let _one_at_a_time = catalog.changes.lock().await;
+            let id = catalog.find(&name)?;
+            catalog.remove(id, name, principal).await
+        })
+        .await
     }
 
-    async fn remove(&self, name: String, principal: String) -> Result<()> {
-        let _one_at_a_time = self.changes.lock().await;
-        let id = self.find(&name)?;
+    /// Drops a table that nobody has committed to since `version`, and says whether it did: for whoever made a table and
+    /// then has no use for it. A commit of somebody else is never lost with it.
+    ///
+    /// # Errors
+    /// As [`Catalog::drop_table`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not stop it.
+    pub async fn drop_unchanged(
+        self: &Arc<Self>,
+        table: &Arc<Table>,
+        version: Version,
+        principal: &str,
+    ) -> Result<bool> {
+        let (catalog, principal) = (Arc::clone(self), principal.to_owned());
+        let table = Arc::clone(table);
+        detached(async move {
+            let _one_at_a_time = catalog.changes.lock().await;
+            // Decided where commits are decided: after this either the table takes none, or one came before.
+            let closing = Arc::clone(&table);
+            let seen = table.commit(move |snapshot| {
+                if snapshot.version == version {
+                    closing.close_dropped();
+                }
+                Ok(Decision::Nothing)
+            });
+            if seen.await?.version != version {
+                return Ok(false);
+            }
+            catalog.remove(table.id(), table.name(), principal).await?;
+            Ok(true)
+        })
+        .await
+    }
+
+    /// With `changes` held.
+    async fn remove(&self, id: TableId, name: String, principal: String) -> Result<()> {
         let plan = {
             let name = name.clone();
             move |state: &Arc<CatalogState>| {

@@ -2,6 +2,14 @@
 //!
 //! Pure. Holds a zone as the list of its offsets, so that both directions (which bucket, where does it start) are one
 //! binary search and agree with each other by construction. Ticks of index units are `bucket`'s.
+//!
+//! Limits, which are those of the zone data that `chrono-tz` carries (tzdb 2025b; the host's is never read, so that a table
+//! has the same buckets on every machine):
+//! - Clocks change as recorded or foreseen until the end of 2099. From 2100 on every zone keeps the offset it ended 2099
+//!   with: no summer time any more, or summer time all year in the south. Buckets still follow one another without a gap;
+//!   their edges may be an hour off from what people will use.
+//! - Changes that were ordered after that release are missing: Morocco from 2026-09-20, Cuba's winter of 2026 to 2027, and
+//!   British Columbia, Alberta, Manitoba and neighbours from 2026-11-01. The tests name every difference from tzdb 2026f.
 
 use std::sync::Arc;
 
@@ -25,10 +33,11 @@ const SECOND_MIN: i64 = DAY_MIN * DAY_SECONDS;
 const SECOND_END: i64 = DAY_END * DAY_SECONDS;
 /// More than any offset from UTC in seconds (the largest in history is below 16 hours).
 const OFFSET_MAX: i64 = 26 * 3_600;
-/// Years in which a zone's offset may change: nothing is recorded before, and the bundled rules end with 2099.
+/// Years in which a zone's offset may change: nothing is recorded before, and the bundled rules end with 2099. The tests
+/// check both.
 const CHANGE_YEARS: (i64, i64) = (1_800, 2_110);
-/// Distance of the probes that find the changes. Changes that cancel out are further apart than this in every zone, which
-/// the tests check.
+/// Distance of the probes that find the changes. Two changes are never this close in any zone (the closest are a week
+/// apart), so none that cancel out fall between two probes; the tests check that.
 const PROBE_SECONDS: i64 = 2 * DAY_SECONDS;
 
 /// Days from 1970-01-01 to 1 January of a year (proleptic Gregorian).
@@ -74,10 +83,11 @@ pub(super) struct Calendar {
 impl Calendar {
     /// `None` for a count of 0.
     pub(super) fn new(zone: Tz, unit: CalendarUnit, count: u32) -> Option<Self> {
-        if count == 0 {
-            return None;
-        }
-        let spans: Arc<[Span]> = spans_of(zone).into();
+        (count > 0).then(|| Self::of_spans(spans_of(zone).into(), unit, count))
+    }
+
+    /// The calendar of a zone whose offsets are known; `count > 0`.
+    fn of_spans(spans: Arc<[Span]>, unit: CalendarUnit, count: u32) -> Self {
         let mut calendar = Self { unit, count: i64::from(count), spans, skipped: Arc::new([]) };
         let mut skipped = Vec::new();
         for span in calendar.spans.iter().skip(1) {
@@ -92,7 +102,7 @@ impl Calendar {
             }
         }
         calendar.skipped = skipped.into();
-        Some(calendar)
+        calendar
     }
 
     /// The bucket of a UTC second, and how long it surely lasts; `None` outside the calendar.
@@ -249,3 +259,7 @@ fn spans_of(zone: Tz) -> Vec<Span> {
     }
     spans
 }
+
+#[cfg(test)]
+#[path = "calendar_tests.rs"]
+mod tests;
