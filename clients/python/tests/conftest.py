@@ -32,6 +32,8 @@ def binary() -> str:
 class Server:
     """A `coverline serve` process over a folder, which outlives it."""
 
+    running: list[Server] = []
+
     def __init__(self, root: Path) -> None:
         self.root = root
         root.mkdir(parents=True, exist_ok=True)
@@ -49,6 +51,7 @@ class Server:
             log = Path(self._log.name).read_text()[-2000:]
             pytest.fail(f'the server said "{line}" instead of where it listens; its log: {log}')
         self.url = line.removeprefix("listening on ")
+        Server.running.append(self)
 
     def resident_bytes(self) -> int:
         """Memory of the process now."""
@@ -75,6 +78,7 @@ class Server:
         return self.process.returncode
 
     def _end(self) -> None:
+        Server.running.remove(self)
         self.process.wait(10)
         if self.process.stdout is not None:
             self.process.stdout.close()
@@ -108,6 +112,10 @@ def prices(client: coverline.Client, name: str) -> coverline.Table:
 
 
 @pytest.fixture(autouse=True)
-def _no_embedded_server_left() -> Iterator[None]:
+def _no_server_left() -> Iterator[None]:
+    kept = list(Server.running)
     yield
     coverline.stop_embedded_servers()
+    # A test that failed may not have come to the end of its own server.
+    for left in [server for server in Server.running if server not in kept]:
+        left.kill()

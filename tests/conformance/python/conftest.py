@@ -18,6 +18,7 @@ import pyarrow.flight as flight
 import pytest
 
 READY_SECONDS_MAX = 60.0
+STOP_SECONDS_MAX = 30.0
 UTC = datetime.timezone.utc
 DAY = datetime.datetime(2025, 3, 1, tzinfo=UTC)
 SCHEMA = pa.schema([("ts", pa.timestamp("us", "UTC")), ("symbol", pa.string()), ("close", pa.float64())])
@@ -67,11 +68,20 @@ class Server:
         self.url = line.removeprefix("listening on ")
 
     def stop(self) -> int:
-        self.process.send_signal(signal.SIGTERM)
-        self.process.wait(60)
+        """Stops it in order. Its exit code."""
         assert self.process.stdout is not None
-        self.process.stdout.close()
-        return self.process.returncode
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(STOP_SECONDS_MAX)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise AssertionError(
+                f"the server did not stop within {STOP_SECONDS_MAX:.0f} s of SIGTERM; is a query of a client that went away "
+                "still running?"
+            ) from None
+        finally:
+            self.process.stdout.close()
 
 
 @pytest.fixture(scope="session")

@@ -58,7 +58,7 @@ def test_replace_works_or_says_that_it_does_not(cursor: Any, name: str, count: C
     try:
         cursor.adbc_ingest(name, PLAIN.slice(0, 1), mode="replace")
     except adbc.NotSupportedError as error:
-        assert "replace" in str(error).lower()
+        assert "replacing" in str(error)
         assert count(name) == 3
     else:
         assert count(name) == 1
@@ -71,10 +71,11 @@ def test_an_overlap_carries_its_details(cursor: Any, loaded: str, count: Callabl
     assert error.status_code == AdbcStatusCode.ALREADY_EXISTS
     for word in (loaded, "4 buckets", "AAPL", "2025-03-01T22:00:00Z"):
         assert word in str(error)
-    details = dict(error.details)
-    assert b"COVERAGE_OVERLAP" in as_bytes(details["grpc-status-details-bin"])
-    assert as_bytes(details["x-coverline-error"]) == b"COVERAGE_OVERLAP"
-    assert as_bytes(details["x-coverline-overlap-count"]) == b"4"
+    details = {as_bytes(key).decode(): as_bytes(value) for key, value in error.details}
+    assert b"COVERAGE_OVERLAP" in details["grpc-status-details-bin"]
+    assert b"overlap_count" in details["grpc-status-details-bin"]
+    assert details["x-coverline-error"] == b"COVERAGE_OVERLAP"
+    assert details["x-coverline-overlap-count"] == b"4"
     assert count(loaded) == 48
 
 
@@ -166,7 +167,7 @@ def test_odd_table_names(cursor: Any, name: str, count: Callable[[str], int]) ->
 )
 def test_types_are_stored_in_their_portable_form(cursor: Any, name: str, column: str, sent: pa.Array, stored: pa.DataType) -> None:
     assert cursor.adbc_ingest(name, pa.table({"id": [1, 2], column: sent}), mode="create") == 2
-    cursor.execute(f"SELECT {column} FROM {name} ORDER BY id")
+    cursor.execute(f'SELECT "{column}" FROM {name} ORDER BY id')
     found = cursor.fetch_arrow_table()
     assert found.schema.field(0).type == stored
     assert found[column].to_pylist() == sent.to_pylist()
@@ -197,8 +198,9 @@ def test_what_fits_without_loss_is_taken(cursor: Any, loaded: str, sent: pa.Tabl
     ).to_pylist()
 
 
-def test_a_batch_of_sixteen_megabytes_is_taken_whole(cursor: Any, name: str) -> None:
-    rows = 20_000
+def test_a_batch_of_twelve_megabytes_is_taken_whole(cursor: Any, name: str) -> None:
+    # The driver itself sends at most 16 MiB in a message, and does not split batches.
+    rows = 12_000
     big = pa.table({"id": range(rows), "text": ["x" * 1000] * rows}).combine_chunks()
     assert cursor.adbc_ingest(name, big.to_batches()[0], mode="create") == rows
     cursor.execute(f"SELECT sum(length(text)) FROM {name}")

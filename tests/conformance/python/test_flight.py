@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.flight as flight
 import pytest
-from conftest import SCHEMA, day_of, field, pack, put, record_count
+from conftest import SCHEMA, Server, day_of, field, pack, put, record_count
 
 SQL = "arrow.flight.protocol.sql."
 
@@ -174,12 +175,17 @@ def test_a_cancelled_reader_leaves_the_connection_usable(flight_client: flight.F
     assert read(flight_client, "SELECT 1 AS one")["one"].to_pylist() == [1]
 
 
-def test_a_deadline_ends_a_call(flight_client: flight.FlightClient, loaded: str) -> None:
-    sql = f"SELECT count(*) FROM {' CROSS JOIN '.join(f'{loaded} t{i}' for i in range(8))} WHERE random() < 2"
-    info = flight_client.get_flight_info(query_descriptor(sql))
-    with pytest.raises(flight.FlightTimedOutError):
-        flight_client.do_get(info.endpoints[0].ticket, flight.FlightCallOptions(timeout=1.0)).read_all()
-    assert read(flight_client, "SELECT 1 AS one")["one"].to_pylist() == [1]
+def test_a_deadline_ends_a_call_and_its_work(tmp_path: Path) -> None:
+    # A server of its own: work that goes on for nobody would slow down the others, and shows when the server is to stop.
+    server = Server(tmp_path / "root")
+    with flight.FlightClient(server.url) as client:
+        values = "(VALUES " + ", ".join(f"({number})" for number in range(48)) + ")"
+        sql = f"SELECT count(*) FROM {' CROSS JOIN '.join(f'{values} t{i}(a)' for i in range(8))} WHERE random() < 2"
+        info = client.get_flight_info(query_descriptor(sql))
+        with pytest.raises(flight.FlightTimedOutError):
+            client.do_get(info.endpoints[0].ticket, flight.FlightCallOptions(timeout=1.0)).read_all()
+        assert read(client, "SELECT 1 AS one")["one"].to_pylist() == [1]
+    assert server.stop() == 0
 
 
 @pytest.mark.parametrize(

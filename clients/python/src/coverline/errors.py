@@ -251,23 +251,6 @@ def from_flight(
     return result
 
 
-def from_adbc(error: BaseException) -> CoverlineError:
-    """The exception for an error of the ADBC driver, which carries each detail as a packed Any."""
-    message = str(error)
-    for key, value in getattr(error, "details", ()):
-        if key != "grpc-status-details-bin":
-            continue
-        raw = value if isinstance(value, bytes) else str(value).encode()
-        try:
-            type_url, detail = _wire.unpack_any(raw)
-            info = _wire.decode_error_info(detail)
-        except _wire.WireError:
-            continue
-        if type_url == _wire.ERROR_INFO_URL and info.reason in _BY_REASON:
-            return _BY_REASON[info.reason](message, reason=info.reason, details=info.metadata)
-    return CoverlineError(message)
-
-
 def _status(raw: bytes | None) -> _wire.RpcStatus | None:
     if not raw:
         return None
