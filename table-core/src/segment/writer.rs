@@ -8,6 +8,7 @@
 
 use std::io::{self, Write};
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
@@ -111,9 +112,10 @@ pub fn write_segment(
     rows: SegmentRows,
     staged: Box<dyn Staged>,
 ) -> Result<StagedSegment, WriteError> {
-    let output = CheckedOutput::new(staged);
+    let failure = Arc::default();
+    let output = CheckedOutput::new(staged, Arc::clone(&failure));
     let (output, columns, row_groups) =
-        encode(layout, &rows, output).map_err(|error| match io_cause(&error) {
+        encode(layout, &rows, output).map_err(|error| match failure.lock().take() {
             Some(source) => WriteError::Io { segment: id, source },
             None => WriteError::Encode { segment: id, reason: error.to_string() },
         })?;
@@ -198,8 +200,11 @@ struct ColumnTask {
     row_group: usize,
     column: usize,
     writers: Mutex<Vec<ArrowColumnWriter>>,
-    done: Mutex<Option<Result<(Vec<ArrowColumnChunk>, Collected), ParquetError>>>,
+    done: Mutex<Option<Result<EncodedColumn, ParquetError>>>,
 }
+
+/// Its chunks, one for each Parquet column that it becomes, and its statistics.
+type EncodedColumn = (Vec<ArrowColumnChunk>, Collected);
 
 type EncodedColumns = (Vec<Vec<Vec<ArrowColumnChunk>>>, Vec<Collected>);
 
@@ -279,7 +284,7 @@ fn encode_column(
     rows: &SegmentRows,
     range: Range<usize>,
     mut writers: Vec<ArrowColumnWriter>,
-) -> Result<(Vec<ArrowColumnChunk>, Collected), ParquetError> {
+) -> Result<EncodedColumn, ParquetError> {
     let mut collected = Collected::default();
     let mut write = |array: &ArrayRef| -> Result<(), ParquetError> {
         collected.merge(Collected::of(array));
@@ -370,21 +375,12 @@ fn repeats_itself(rows: &SegmentRows, column: usize) -> bool {
     bits.len() * 2 <= count
 }
 
-/// The storage's error below an error of the Parquet writer, if that is what it was.
-fn io_cause(error: &ParquetError) -> Option<io::Error> {
-    let ParquetError::External(source) = error else { return None };
-    let source = source.downcast_ref::<io::Error>()?;
-    // An io::Error cannot be cloned; kind and text are what is looked at.
-    Some(match source.raw_os_error() {
-        Some(code) => io::Error::from_raw_os_error(code),
-        None => io::Error::new(source.kind(), source.to_string()),
-    })
-}
-
 /// Output that counts and hashes what goes through.
 #[derive(Debug)]
 struct CheckedOutput {
     staged: Box<dyn Staged>,
+    /// The storage's error, kept aside because the Parquet writer passes some of them on as mere text.
+    failure: Arc<Mutex<Option<io::Error>>>,
     written: u64,
     digest: blake3::Hasher,
     /// Of the bytes since it was taken last.
@@ -394,14 +390,25 @@ struct CheckedOutput {
 }
 
 impl CheckedOutput {
-    fn new(staged: Box<dyn Staged>) -> Self {
+    fn new(staged: Box<dyn Staged>, failure: Arc<Mutex<Option<io::Error>>>) -> Self {
         Self {
             staged,
+            failure,
             written: 0,
             digest: blake3::Hasher::new(),
             crc32c: 0,
             last: [0; FOOTER_TRAILER_BYTES as usize],
         }
+    }
+
+    /// Keeps the error and hands on one like it.
+    fn note(&self, error: io::Error) -> io::Error {
+        let like = io::Error::new(error.kind(), error.to_string());
+        // A call that was merely interrupted is made again.
+        if error.kind() != io::ErrorKind::Interrupted {
+            *self.failure.lock() = Some(error);
+        }
+        like
     }
 
     fn take_crc32c(&mut self) -> u32 {
@@ -411,7 +418,7 @@ impl CheckedOutput {
 
 impl Write for CheckedOutput {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let count = self.staged.write(bytes)?;
+        let count = self.staged.write(bytes).map_err(|error| self.note(error))?;
         let bytes = &bytes[..count];
         self.written += count as u64;
         self.digest.update(bytes);
@@ -424,7 +431,7 @@ impl Write for CheckedOutput {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.staged.flush()
+        self.staged.flush().map_err(|error| self.note(error))
     }
 }
 

@@ -1,7 +1,5 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-use std::sync::Arc;
-
 use arrow::array::{Float64Array, Int64Array, RecordBatch, StringArray, TimestampSecondArray};
 use arrow::datatypes::TimeUnit;
 use bytes::Bytes;
