@@ -13,7 +13,7 @@ pub use portable::{
 pub use size::logical_bytes;
 pub use spec::{
     COLUMN_NAME_BYTES_MAX, COLUMNS_MAX, ENTITY_COLUMNS_MAX, FIELDS_MAX, IndexSpec,
-    NESTING_DEPTH_MAX, SpecError, TableLayout, TableSpec, schema_from_ipc, schema_to_ipc,
+    NESTING_DEPTH_MAX, SpecError, TableLayout, TableSpec,
 };
 
 use crate::error::{Error, ErrorKind};

@@ -1,17 +1,13 @@
 //! [`TableSpec`]: what is fixed when a table is created, and [`TableLayout`]: the spec bound to a schema. Pure.
 //!
-//! Owns the limits on schemas and the way specs and schemas are stored (`proto`, IPC bytes); the log decides when.
+//! Owns the limits on schemas; how specs and schemas are stored is `log`'s business.
 
 use std::collections::HashSet;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::str::FromStr;
 use std::sync::Arc;
 
 use arrow::array::timezone::Tz;
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
-use arrow::ipc::convert::try_schema_from_flatbuffer_bytes;
-use arrow::ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteOptions};
-use coverline_proto::log as proto;
 
 use super::portable::{children, portable_schema_with_ids, portable_type};
 use crate::types::{BucketParseError, BucketWidth, Bucketing, EntityType, IndexType};
@@ -30,9 +26,6 @@ pub const COLUMN_NAME_BYTES_MAX: usize = 1024;
 
 /// Entity columns, at most.
 pub const ENTITY_COLUMNS_MAX: usize = 16;
-
-/// The zone of a spec that names none.
-const DEFAULT_TIME_ZONE: &str = "UTC";
 
 /// Index column, bucket, entities and time zone of a time-series table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -194,66 +187,6 @@ impl TableSpec {
             entity_types,
             bucketing: Some(bucketing),
         })
-    }
-
-    /// The form that the log stores.
-    pub fn to_proto(&self) -> proto::TableSpec {
-        proto::TableSpec {
-            index: self.index.as_ref().map(|index| proto::IndexSpec {
-                column: index.column.clone(),
-                bucket: index.bucket.to_string(),
-                entity_columns: index.entity_columns.clone(),
-                time_zone: index.time_zone.clone(),
-            }),
-        }
-    }
-
-    /// Reads the stored form back, validated.
-    ///
-    /// # Errors
-    /// See [`SpecError`].
-    pub fn from_proto(stored: &proto::TableSpec) -> Result<Self, SpecError> {
-        let index = match &stored.index {
-            None => None,
-            Some(index) => Some(IndexSpec {
-                column: index.column.clone(),
-                bucket: BucketWidth::parse(&index.bucket)?,
-                entity_columns: index.entity_columns.clone(),
-                time_zone: match index.time_zone.as_str() {
-                    "" => DEFAULT_TIME_ZONE.to_owned(),
-                    zone => zone.to_owned(),
-                },
-            }),
-        };
-        let spec = Self { index };
-        spec.validate()?;
-        Ok(spec)
-    }
-}
-
-/// A schema as an Arrow IPC schema message: the bytes that the log stores.
-pub fn schema_to_ipc(schema: &Schema) -> Vec<u8> {
-    let mut dictionaries = DictionaryTracker::new(true);
-    IpcDataGenerator::default()
-        .schema_to_bytes_with_dictionary_tracker(
-            schema,
-            &mut dictionaries,
-            &IpcWriteOptions::default(),
-        )
-        .ipc_message
-}
-
-/// Reads [`schema_to_ipc`] back. Any bytes may come: arrow panics on some of them, which is caught and reported.
-///
-/// # Errors
-/// [`SpecError::Limit`] when the bytes are no schema message.
-pub fn schema_from_ipc(bytes: &[u8]) -> Result<SchemaRef, SpecError> {
-    match catch_unwind(AssertUnwindSafe(|| try_schema_from_flatbuffer_bytes(bytes))) {
-        Ok(Ok(schema)) => Ok(Arc::new(schema)),
-        Ok(Err(error)) => Err(limit(format!("the bytes are no arrow schema message: {error}"))),
-        Err(_) => Err(limit(
-            "the bytes are no arrow schema message: they describe an impossible type".into(),
-        )),
     }
 }
 
