@@ -37,7 +37,10 @@ fn values_that_fit_come_through_unchanged() {
             Arc::new(Decimal128Array::from(vec![123]).with_precision_and_scale(10, 2).unwrap()),
             DataType::Decimal256(40, 5),
         ),
-        (Arc::new(FixedSizeBinaryArray::try_from_iter([b"ab", b"cd"].into_iter()).unwrap()), DataType::Binary),
+        (
+            Arc::new(FixedSizeBinaryArray::try_from_iter([b"ab", b"cd"].into_iter()).unwrap()),
+            DataType::Binary,
+        ),
         (Arc::new(TimestampSecondArray::from(vec![-5])), timestamp(TimeUnit::Nanosecond, None)),
         (
             Arc::new(TimestampNanosecondArray::from(vec![-7_000_000_000])),
