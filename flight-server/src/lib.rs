@@ -5,6 +5,7 @@
 
 mod action;
 mod auth;
+mod cancellation;
 mod catalog;
 pub mod cli;
 mod client;

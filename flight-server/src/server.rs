@@ -11,8 +11,10 @@ use tokio::runtime::{self, Runtime};
 use tokio::sync::oneshot;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
+use tower::util::MapRequestLayer;
 use tracing::{info, warn};
 
+use crate::cancellation;
 use crate::config::ServerConfig;
 use crate::engine::Engine;
 use crate::limits;
@@ -127,6 +129,7 @@ async fn serve_engine(
         let _unheard = draining.send(());
     };
     let serving = Server::builder()
+        .layer(MapRequestLayer::new(cancellation::into_error))
         .initial_stream_window_size(limits::STREAM_WINDOW_BYTES)
         .initial_connection_window_size(limits::CONNECTION_WINDOW_BYTES)
         .max_frame_size(limits::FRAME_BYTES_MAX)
