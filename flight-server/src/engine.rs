@@ -22,6 +22,7 @@ use crate::limits;
 use crate::query::functions;
 use crate::query::pins::{PinnedCatalog, PinnedSchema, Pins};
 use crate::query::planner::Planner;
+use crate::query::yielding::YieldingJoins;
 use crate::session::PreparedStatements;
 
 /// Everything the calls of one server share.
@@ -86,11 +87,6 @@ impl Engine {
     /// Prepared statements of all clients.
     pub(crate) fn prepared(&self) -> &PreparedStatements {
         &self.prepared
-    }
-
-    /// Functions and settings that every statement has, for those who describe them.
-    pub(crate) fn template(&self) -> &SessionState {
-        &self.template
     }
 
     /// A session in which exactly these versions are visible.
@@ -162,6 +158,7 @@ fn template(runtime: &Arc<RuntimeEnv>) -> DfResult<SessionState> {
         .with_runtime_env(Arc::clone(runtime))
         .with_default_features()
         .with_type_planner(Arc::new(functions::SqlTypes))
+        .with_physical_optimizer_rule(Arc::new(YieldingJoins))
         .build();
     functions::bound(&mut state)?;
     Ok(state)

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, TimeUnit};
@@ -18,6 +19,9 @@ use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
 
 type Client = FlightSqlServiceClient<Channel>;
+
+/// Less than the server's drain time: what is cut off there has not ended by itself.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A server over a folder of its own; stops when dropped.
 struct TestServer {
@@ -436,6 +440,28 @@ async fn run_the_largest_statements() {
     }
     assert_eq!(int(&mut client, "SELECT 1").await, 1);
     server.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_query_that_nobody_waits_for_ends() {
+    let server = TestServer::start().await;
+    let mut client = server.client().await;
+    let table = "generate_series(1, 1000)";
+    let sql = format!("SELECT count(*) FROM {table} AS first");
+    let joins: String = (0..7).map(|n| format!(" CROSS JOIN {table} AS t{n}")).collect();
+    let info = client.execute(format!("{sql}{joins}"), None).await.unwrap();
+    let ticket = info.endpoint[0].ticket.clone().unwrap();
+    let mut abandoned = server.client().await;
+    let call = tokio::spawn(async move {
+        let rows = abandoned.do_get(ticket).await?;
+        rows.try_collect::<Vec<_>>().await
+    });
+    // The query runs while another statement is answered, and then its client goes away.
+    assert_eq!(int(&mut client, "SELECT 1").await, 1);
+    call.abort();
+    assert!(call.await.unwrap_err().is_cancelled());
+    drop(client);
+    tokio::time::timeout(PATIENCE, server.finish()).await.expect("the query has ended");
 }
 
 #[tokio::test(flavor = "multi_thread")]

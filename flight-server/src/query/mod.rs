@@ -11,5 +11,6 @@ pub(crate) mod planner;
 pub(crate) mod prepared;
 pub(crate) mod statement;
 pub(crate) mod stream;
+pub(crate) mod yielding;
 
 pub(crate) use stream::{count_stream, encode_schema};
