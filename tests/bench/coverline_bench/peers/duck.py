@@ -26,7 +26,7 @@ class DuckParquet:
         self.connection.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet('{self.folder}/*.parquet')")
 
     def sql(self, query: str) -> pa.Table:
-        return self.connection.execute(query).to_arrow_table()
+        return self.connection.sql(query).to_arrow_table()
 
 
 class DuckNative:
@@ -44,4 +44,4 @@ class DuckNative:
         self.created = True
 
     def sql(self, query: str) -> pa.Table:
-        return self.connection.execute(query).to_arrow_table()
+        return self.connection.sql(query).to_arrow_table()
