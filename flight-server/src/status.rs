@@ -247,10 +247,8 @@ fn storage(error: &(dyn std::error::Error + 'static)) -> Status {
 }
 
 fn io_error(error: &io::Error) -> Status {
-    if let Some(inner) = error.get_ref() {
-        if let Some(core_error) = source_of(inner) {
-            return core(core_error);
-        }
+    if let Some(core_error) = error.get_ref().and_then(|inner| source_of(inner)) {
+        return core(core_error);
     }
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {

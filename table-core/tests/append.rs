@@ -227,7 +227,7 @@ async fn skip_leaves_owned_rows_out() {
         ("A", HOUR_US + 7, 9.0),
         ("B", 2, 5.0),
     ]);
-    let receipt = append_all(&table, skip(), &[more.clone()]).await.unwrap();
+    let receipt = append_all(&table, skip(), std::slice::from_ref(&more)).await.unwrap();
     assert_eq!((receipt.row_count, receipt.rows_skipped), (3, 2));
     assert_eq!((receipt.version, receipt.buckets_covered), (Version(3), 2));
     let rows = read_bars(&root.rows(&table, &table.snapshot()));
@@ -340,7 +340,7 @@ async fn append_id_makes_a_retry_harmless() {
         ..AppendRequest::default()
     };
     let rows = bars(&[("A", 0, 1.0), ("B", 0, 2.0), ("A", HOUR_US, 3.0)]);
-    let first = append_all(&table, request("k1"), &[rows.clone()]).await.unwrap();
+    let first = append_all(&table, request("k1"), std::slice::from_ref(&rows)).await.unwrap();
     assert!(!first.repeated);
     // Cut differently: still the same rows.
     let pieces = [rows.slice(0, 1), rows.slice(1, 2)];
@@ -352,10 +352,10 @@ async fn append_id_makes_a_retry_harmless() {
     let error = append_all(&table, request("k1"), &[other]).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Precondition, "{error}");
     assert!(error.message().contains("k1"), "{error}");
-    let error = append_all(&table, request("k2"), &[rows.clone()]).await.unwrap_err();
+    let error = append_all(&table, request("k2"), std::slice::from_ref(&rows)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Overlap, "another key is another append");
     let stranger = AppendRequest { principal: "bob".into(), ..request("k1") };
-    let error = append_all(&table, stranger, &[rows.clone()]).await.unwrap_err();
+    let error = append_all(&table, stranger, std::slice::from_ref(&rows)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Overlap, "keys belong to their principal");
 
     let root = root.reopened().await;
@@ -398,7 +398,7 @@ async fn empty_streams_make_no_version() {
     assert!(table.snapshot().schema().is_none());
 
     let empty = bars(&[]);
-    let schema = append(&table, &[empty.clone()]).await.unwrap();
+    let schema = append(&table, std::slice::from_ref(&empty)).await.unwrap();
     assert_eq!((schema.version, schema.row_count), (Version(2), 0), "the schema is adopted");
     let fields = Arc::clone(table.snapshot().schema().unwrap());
     assert!(!fields.field_with_name("ts").unwrap().is_nullable());
@@ -528,7 +528,8 @@ async fn what_does_not_fit_is_refused_by_name() {
         || Arc::new(TimestampMicrosecondArray::from(vec![Some(0), None]).with_timezone("UTC"));
     let text = || Arc::new(StringArray::from(vec!["1.5", "2"])) as ArrayRef;
     let wide = || Arc::new(Int64Array::from(vec![0, (1 << 53) + 1])) as ArrayRef;
-    let cases: Vec<(Vec<(&str, ArrayRef)>, ErrorKind, &str)> = vec![
+    type Case<'a> = (Vec<(&'a str, ArrayRef)>, ErrorKind, &'a str);
+    let cases: Vec<Case<'_>> = vec![
         (
             vec![("ts", ts()), ("symbol", hole())],
             ErrorKind::Invalid,
@@ -588,7 +589,7 @@ async fn plain_tables_take_the_same_rows_again() {
     let table = root.table(TableSpec::plain(), None).await;
     let rows = bars(&[("B", 5, 1.0), ("A", 0, 2.0)]);
     for _ in 0..2 {
-        let receipt = append(&table, &[rows.clone()]).await.unwrap();
+        let receipt = append(&table, std::slice::from_ref(&rows)).await.unwrap();
         assert_eq!((receipt.row_count, receipt.buckets_covered), (2, 0));
     }
     let stored = read_bars(&root.rows(&table, &table.snapshot()));
@@ -730,7 +731,7 @@ async fn coverage_agrees_with_a_model() {
                 Err(error) => {
                     assert!(!skips && !owned.is_empty(), "{at}: {error}");
                     let overlap = error.overlap().unwrap();
-                    let pairs: BTreeSet<_> = owned.iter().map(|row| pair(row)).collect();
+                    let pairs: BTreeSet<_> = owned.iter().map(&pair).collect();
                     assert!(overlap.overlap_count >= 1, "{at}");
                     assert!(overlap.overlap_count <= pairs.len() as u64, "{at}: {error}");
                     let owner = Version(overlap.owner_version.unwrap());
@@ -741,7 +742,7 @@ async fn coverage_agrees_with_a_model() {
                     assert!(skips || owned.is_empty(), "{at}: {receipt:?}");
                     assert_eq!(receipt.rows_skipped, owned.len() as u64, "{at}");
                     assert_eq!(receipt.row_count, free.len() as u64, "{at}");
-                    let pairs: BTreeSet<_> = free.iter().map(|row| pair(row)).collect();
+                    let pairs: BTreeSet<_> = free.iter().map(&pair).collect();
                     assert_eq!(receipt.buckets_covered, pairs.len() as u64, "{at}");
                     let advanced = if free.is_empty() { before } else { before.next() };
                     assert_eq!(receipt.version, advanced, "{at}");
@@ -796,7 +797,7 @@ async fn nested_columns_survive() {
         columns.into_iter().map(|(name, column)| (name, column, true)),
     )
     .unwrap();
-    append(&table, &[batch.clone()]).await.unwrap();
+    append(&table, std::slice::from_ref(&batch)).await.unwrap();
     let rows = root.rows(&table, &table.snapshot());
     let order = sort_to_indices(batch.column(0), None, None).unwrap();
     for name in ["list", "map"] {

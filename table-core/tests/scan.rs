@@ -1,7 +1,13 @@
 //! Queries over segments: pruning never changes a result, statistics and order save the work they should, and damaged
 //! bytes are an error and never rows.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "tests"
+)]
 
 mod support;
 

@@ -89,7 +89,7 @@ pub(crate) async fn read(
 /// RESOURCE_EXHAUSTED when they do not fit a ticket.
 pub(crate) async fn encode(rows: &[RecordBatch]) -> Result<Bytes, Status> {
     let Some(first) = rows.first() else { return Ok(Bytes::new()) };
-    let batches = rows.to_vec().into_iter().map(Ok::<_, FlightError>);
+    let batches: Vec<_> = rows.iter().cloned().map(Ok::<_, FlightError>).collect();
     let messages: Vec<FlightData> = FlightDataEncoderBuilder::new()
         .with_schema(first.schema())
         .build(stream::iter(batches))

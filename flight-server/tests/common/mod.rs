@@ -32,7 +32,7 @@ use tonic::{Request, Status};
 use tonic_types::{ErrorInfo, StatusExt};
 
 /// A server that lives as long as this value.
-pub struct Server {
+pub(crate) struct Server {
     pub client: FlightServiceClient<Channel>,
     pub channel: Channel,
     stop: Option<oneshot::Sender<()>>,
@@ -41,7 +41,7 @@ pub struct Server {
 }
 
 impl Server {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -57,7 +57,7 @@ impl Server {
         Self { client, channel, stop: Some(stop), running, _folder: folder }
     }
 
-    pub async fn stop(mut self) {
+    pub(crate) async fn stop(mut self) {
         drop(self.client);
         drop(self.channel);
         self.stop.take().unwrap().send(()).unwrap();
@@ -65,20 +65,24 @@ impl Server {
     }
 
     /// Calls a JSON action and collects its results.
-    pub async fn action(&self, name: &str, body: Value) -> Result<Vec<Value>, Status> {
+    pub(crate) async fn action(&self, name: &str, body: Value) -> Result<Vec<Value>, Status> {
         let body = body.to_string().into_bytes();
         let results = self.raw_action(name, body).await?;
         Ok(results.iter().map(|body| serde_json::from_slice(body).unwrap()).collect())
     }
 
-    pub async fn raw_action(&self, name: &str, body: Vec<u8>) -> Result<Vec<Vec<u8>>, Status> {
+    pub(crate) async fn raw_action(
+        &self,
+        name: &str,
+        body: Vec<u8>,
+    ) -> Result<Vec<Vec<u8>>, Status> {
         let action = Action { r#type: name.to_owned(), body: body.into() };
         let results = self.client.clone().do_action(action).await?.into_inner();
         results.map_ok(|result| result.body.to_vec()).try_collect().await
     }
 
     /// Creates `name` with index `ts`, bucket `1h`, entity `symbol`.
-    pub async fn create_prices(&self, name: &str) {
+    pub(crate) async fn create_prices(&self, name: &str) {
         let body = json!({
             "name": name, "index_column": "ts", "bucket": "1h", "entity_columns": ["symbol"],
         });
@@ -86,17 +90,17 @@ impl Server {
     }
 
     /// What ListTables says about one table; `None` when it is not there.
-    pub async fn table(&self, name: &str) -> Option<Value> {
+    pub(crate) async fn table(&self, name: &str) -> Option<Value> {
         let tables = self.action("coverline.ListTables", json!({})).await.unwrap();
         tables.into_iter().find(|table| table["name"] == name)
     }
 
-    pub async fn row_count(&self, name: &str) -> u64 {
+    pub(crate) async fn row_count(&self, name: &str) -> u64 {
         self.table(name).await.expect(name)["row_count"].as_u64().unwrap()
     }
 
     /// One DoPut.
-    pub async fn put(
+    pub(crate) async fn put(
         &self,
         headers: &[(&'static str, &str)],
         messages: impl Stream<Item = FlightData> + Send + 'static,
@@ -111,7 +115,7 @@ impl Server {
     }
 
     /// Appends batches through a descriptor.
-    pub async fn append(
+    pub(crate) async fn append(
         &self,
         descriptor: FlightDescriptor,
         batches: &[RecordBatch],
@@ -128,11 +132,11 @@ fn metadata(headers: &[(&'static str, &str)]) -> MetadataMap {
     map
 }
 
-pub fn path(parts: &[&str]) -> FlightDescriptor {
+pub(crate) fn path(parts: &[&str]) -> FlightDescriptor {
     FlightDescriptor::new_path(parts.iter().map(|part| (*part).to_owned()).collect())
 }
 
-pub fn command(command: &AppendCommand) -> FlightDescriptor {
+pub(crate) fn command(command: &AppendCommand) -> FlightDescriptor {
     let any = arrow_flight::sql::Any {
         type_url: AppendCommand::type_url(),
         value: command.encode_to_vec().into(),
@@ -141,14 +145,14 @@ pub fn command(command: &AppendCommand) -> FlightDescriptor {
 }
 
 /// Schema, dictionaries and batches, the descriptor on the first.
-pub fn messages(descriptor: FlightDescriptor, batches: &[RecordBatch]) -> Vec<FlightData> {
+pub(crate) fn messages(descriptor: FlightDescriptor, batches: &[RecordBatch]) -> Vec<FlightData> {
     let mut messages = batches_to_flight_data(&batches[0].schema(), batches.to_vec()).unwrap();
     messages[0].flight_descriptor = Some(descriptor);
     messages
 }
 
 /// Rows of one symbol, one a minute from `hour` (since the epoch) on.
-pub fn prices(symbol: &str, hour: i64, rows: i64) -> RecordBatch {
+pub(crate) fn prices(symbol: &str, hour: i64, rows: i64) -> RecordBatch {
     let start = hour * 3_600_000_000;
     let ts =
         TimestampMicrosecondArray::from_iter_values((0..rows).map(|row| start + row * 60_000_000));
@@ -162,13 +166,13 @@ pub fn prices(symbol: &str, hour: i64, rows: i64) -> RecordBatch {
 
 /// The structured detail of an error of ours.
 #[track_caller]
-pub fn info(status: &Status) -> ErrorInfo {
+pub(crate) fn info(status: &Status) -> ErrorInfo {
     status.get_details_error_info().unwrap_or_else(|| panic!("no ErrorInfo in {status:?}"))
 }
 
 /// Asserts code and reason, and that nothing was committed.
 #[track_caller]
-pub fn check_refused<T: std::fmt::Debug>(
+pub(crate) fn check_refused<T: std::fmt::Debug>(
     result: Result<T, Status>,
     code: tonic::Code,
     reason: &str,

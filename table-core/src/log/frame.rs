@@ -22,7 +22,7 @@ use super::LogError;
 pub type Digest = [u8; 32];
 
 /// What the first record names as its previous record.
-pub const NO_RECORD: Digest = [0; 32];
+pub(crate) const NO_RECORD: Digest = [0; 32];
 
 const MAGIC: &[u8; 7] = b"COVERLN";
 const FORMAT_VERSION: u32 = 1;
@@ -57,12 +57,12 @@ pub struct Frame {
 }
 
 /// BLAKE3 of a framed record, by which the next record names it.
-pub fn digest(framed: &[u8]) -> Digest {
+pub(super) fn digest(framed: &[u8]) -> Digest {
     *blake3::hash(framed).as_bytes()
 }
 
 /// Frames a payload.
-pub fn encode(kind: FrameKind, previous: &Digest, payload: &[u8]) -> Bytes {
+pub(super) fn encode(kind: FrameKind, previous: &Digest, payload: &[u8]) -> Bytes {
     let mut framed = Vec::with_capacity(HEADER_BYTES + payload.len() + CRC_BYTES);
     framed.extend_from_slice(MAGIC);
     framed.push(kind.byte());
@@ -79,7 +79,7 @@ pub fn encode(kind: FrameKind, previous: &Digest, payload: &[u8]) -> Bytes {
 ///
 /// # Errors
 /// `Future` for a format this code does not know; `Damaged` for anything else, with what was expected and found.
-pub fn decode(kind: FrameKind, framed: &Bytes, file: &str) -> Result<Frame, LogError> {
+pub(super) fn decode(kind: FrameKind, framed: &Bytes, file: &str) -> Result<Frame, LogError> {
     let damaged = |what: String| LogError::Damaged { file: file.to_owned(), what };
     let (Some(body), Some(crc)) = (
         framed.len().checked_sub(CRC_BYTES).and_then(|end| framed.get(..end)),

@@ -22,7 +22,7 @@ use table_core::types::{EntityKey, EntityValue, SegmentId, TableId};
 use table_core::{Catalog, CatalogOptions, Snapshot};
 use uuid::Uuid;
 
-pub struct Fixture {
+pub(crate) struct Fixture {
     pub root: tempfile::TempDir,
     pub store: Arc<dyn DurableStore>,
     pub table_id: TableId,
@@ -34,7 +34,7 @@ pub struct Fixture {
 
 impl Fixture {
     /// A table without rows. `schema` gets its field ids here.
-    pub async fn new(spec: TableSpec, schema: &SchemaRef) -> Self {
+    pub(crate) async fn new(spec: TableSpec, schema: &SchemaRef) -> Self {
         let root = tempfile::tempdir().unwrap();
         let options = CatalogOptions { disk_floor_bytes: Some(0), ..CatalogOptions::default() };
         let catalog = Catalog::open(root.path(), options).await.unwrap();
@@ -53,12 +53,12 @@ impl Fixture {
         }
     }
 
-    pub fn path(&self, segment: usize) -> PathBuf {
+    pub(crate) fn path(&self, segment: usize) -> PathBuf {
         self.root.path().join(layout::segment(self.table_id, self.segments[segment].id))
     }
 
     /// Sorts the rows by (entity, index) and writes them as one more segment.
-    pub fn add_segment(&mut self, batch: &RecordBatch, rows_per_group: usize) {
+    pub(crate) fn add_segment(&mut self, batch: &RecordBatch, rows_per_group: usize) {
         let id = SegmentId(Uuid::new_v4());
         let keys: Vec<SortColumn> = self
             .layout
@@ -158,7 +158,7 @@ impl Fixture {
         EntityKey::encode(&values)
     }
 
-    pub fn snapshot(&self) -> Snapshot {
+    pub(crate) fn snapshot(&self) -> Snapshot {
         let mut snapshot = self.empty.clone();
         snapshot.segments = self.segments.iter().cloned().collect();
         snapshot.row_count = self.segments.iter().map(|segment| segment.row_count).sum();
@@ -167,7 +167,7 @@ impl Fixture {
     }
 
     /// A session in which the table is called `t`.
-    pub fn session(&self, partitions: usize) -> SessionContext {
+    pub(crate) fn session(&self, partitions: usize) -> SessionContext {
         let config = SessionConfig::new().with_target_partitions(partitions);
         let session = SessionContext::new_with_config(config);
         let url = ObjectStoreUrl::parse(TABLE_STORE_URL).unwrap();

@@ -4,7 +4,13 @@
 //! restart every acknowledged hour must be there once, no other than an acknowledged or a lost-answer hour may be there, and
 //! one new append must work.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "tests"
+)]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

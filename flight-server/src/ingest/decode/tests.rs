@@ -1,6 +1,12 @@
 //! Tests of the guarded decoder: what it takes, what it refuses, and ten thousand mutants of streams that it takes.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "tests"
+)]
 
 use arrow::array::{
     BinaryArray, BooleanArray, Decimal128Array, DictionaryArray, Float64Array, Int32Array,
