@@ -163,16 +163,21 @@ impl Catalog {
     /// # Errors
     /// `NotFound` with the nearest names; `Corrupt`.
     pub async fn table(&self, name: &str) -> Result<Arc<Table>> {
-        let id = self.find(name)?;
-        let cell = Arc::clone(self.tables.lock().entry(id).or_default());
-        let table = cell
-            .get_or_try_init(|| async { Table::open(&self.context, id, name).await.map(Arc::new) })
-            .await?;
-        // Dropped meanwhile: the handle must not outlive the name.
-        if self.find(name)? != id {
-            return Err(not_found(&self.head.current(), name));
+        loop {
+            let id = self.find(name)?;
+            let cell = Arc::clone(self.tables.lock().entry(id).or_default());
+            let table = cell
+                .get_or_try_init(|| async {
+                    Table::open(&self.context, id, name).await.map(Arc::new)
+                })
+                .await?;
+            if self.find(name).is_ok_and(|now| now == id) {
+                return Ok(Arc::clone(table));
+            }
+            // Dropped meanwhile: the handle must not outlive the name. Another table may have it by now.
+            table.close_dropped();
+            self.tables.lock().remove(&id);
         }
-        Ok(Arc::clone(table))
     }
 
     fn find(&self, name: &str) -> Result<TableId> {
@@ -218,12 +223,16 @@ impl Catalog {
         let table =
             Table::create(&self.context, id, &name, &spec, schema.as_ref(), &principal).await?;
         let table = Arc::new(table);
+        // In place before the name can be found: two handles on one table would not see each other's commits.
+        let cell = Arc::new(OnceCell::new_with(Some(Arc::clone(&table))));
+        self.tables.lock().insert(id, cell);
         let put = proto::PutTable {
             table_id: Bytes::copy_from_slice(id.as_bytes()),
             schema_name: SCHEMA_NAME.to_owned(),
             name: name.clone(),
         };
-        self.head
+        let named = self
+            .head
             .commit(move |state| {
                 if state.tables.contains_key(&name) {
                     return Err(exists(&name));
@@ -235,8 +244,11 @@ impl Catalog {
                     actions: vec![Action::PutTable(put.clone())],
                 }))
             })
-            .await?;
-        self.tables.lock().insert(id, Arc::new(OnceCell::new_with(Some(Arc::clone(&table)))));
+            .await;
+        if let Err(error) = named {
+            self.tables.lock().remove(&id);
+            return Err(error);
+        }
         Ok(table)
     }
 
@@ -287,7 +299,11 @@ impl Catalog {
             if seen.await?.version != version {
                 return Ok(false);
             }
-            catalog.remove(table.id(), table.name(), principal).await?;
+            if let Err(error) = catalog.remove(table.id(), table.name(), principal).await {
+                // Still there, but this handle is closed for good: whoever asks next opens the log anew.
+                catalog.tables.lock().remove(&table.id());
+                return Err(error);
+            }
             Ok(true)
         })
         .await

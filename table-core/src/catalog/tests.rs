@@ -139,6 +139,28 @@ async fn one_of_many_creations_of_a_name_wins() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_finds_a_name_first_gets_the_handle_of_its_creator() {
+    let disk = SimDisk::new();
+    let catalog = simulated(&disk, 1).await.unwrap();
+    for number in 0..50 {
+        let name = format!("prices_{number}");
+        let finder = tokio::spawn({
+            let (catalog, name) = (Arc::clone(&catalog), name.clone());
+            async move {
+                loop {
+                    if let Ok(table) = catalog.table(&name).await {
+                        return table;
+                    }
+                    tokio::task::yield_now().await;
+                }
+            }
+        });
+        let created = plain(&catalog, &name).await.unwrap();
+        assert!(Arc::ptr_eq(&created, &finder.await.unwrap()), "{name} has two handles");
+    }
+}
+
 #[tokio::test]
 async fn a_creation_whose_caller_goes_away_is_finished() {
     let disk = SimDisk::new();
