@@ -18,7 +18,7 @@ use crate::log::{CommitBody, Decision, Head, LogStore, encode_schema, encode_spe
 use crate::schema::TableSpec;
 use crate::snapshot::Snapshot;
 use crate::storage::{DiskSpace, DurableStore};
-use crate::types::{BucketId, EntityKey, TableId, Version};
+use crate::types::{BucketId, EntityKey, IndexType, TableId, Version};
 
 /// Records that [`Table::owner_of`] reads at most before it gives up.
 const OWNER_READS_MAX: usize = 256;
@@ -231,14 +231,20 @@ impl Table {
         if !snapshot.coverage.contains(entity, bucket) {
             return Ok(None);
         }
-        let (start, end) = (bucketing.start(bucket), bucketing.end(bucket));
+        // UInt64 values travel as bit patterns: flipping the sign bit gives them their own order.
+        let ordered = |value: i64| match bucketing.index() {
+            IndexType::UInt64 => value ^ i64::MIN,
+            IndexType::Int64 | IndexType::Timestamp(_) => value,
+        };
+        let (start, end) = (ordered(bucketing.start(bucket)), ordered(bucketing.end(bucket)));
         let candidates: BTreeSet<Version> = snapshot
             .segments
             .iter()
             .filter(|segment| {
                 // `end` saturates at the end of the index, so it is taken as included; one record too many does no harm.
-                let in_index =
-                    segment.index_range.is_none_or(|(min, max)| min <= end && start <= max);
+                let in_index = segment
+                    .index_range
+                    .is_none_or(|(min, max)| ordered(min) <= end && start <= ordered(max));
                 let in_entities = segment
                     .entity_range
                     .as_ref()

@@ -365,6 +365,46 @@ async fn append_id_makes_a_retry_harmless() {
 }
 
 #[tokio::test]
+async fn a_retry_hears_of_its_first_try_however_full_the_disk_is() {
+    let root = Root::new().await;
+    let table = root.table(spec(), None).await;
+    let rows = bars(&[("NVDA", 0, 1.0)]);
+    let request = || AppendRequest { append_id: Some("k1".into()), ..AppendRequest::default() };
+    let first = append_all(&table, request(), std::slice::from_ref(&rows)).await.unwrap();
+    drop(table);
+    let Root { folder, catalog } = root;
+    drop(catalog);
+    let options = CatalogOptions { disk_floor_bytes: Some(u64::MAX), ..CatalogOptions::default() };
+    let catalog = Catalog::open(folder.path(), options).await.unwrap();
+    let table = catalog.table("prices").await.unwrap();
+    let again = append_all(&table, request(), std::slice::from_ref(&rows)).await.unwrap();
+    assert_eq!(again, Receipt { repeated: true, ..first });
+    let refused = append(&table, &[bars(&[("NVDA", HOUR_US, 1.0)])]).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Exhausted);
+}
+
+#[tokio::test]
+async fn the_owner_is_found_across_the_middle_of_u64() {
+    let root = Root::new().await;
+    let index = IndexSpec {
+        column: "block".into(),
+        bucket: BucketWidth::parse("1").unwrap(),
+        entity_columns: Vec::new(),
+        time_zone: "UTC".into(),
+    };
+    let table = root.table(TableSpec { index: Some(index) }, None).await;
+    let blocks = |values: Vec<u64>| {
+        RecordBatch::try_from_iter([("block", Arc::new(UInt64Array::from(values)) as ArrayRef)])
+            .unwrap()
+    };
+    let owner = append(&table, &[blocks(vec![5, 6, (1 << 63) + 10])]).await.unwrap().version;
+    for block in [6, (1 << 63) + 10] {
+        let error = append(&table, &[blocks(vec![block])]).await.unwrap_err();
+        assert_eq!(error.overlap().unwrap().owner_version, Some(owner.0), "{block}");
+    }
+}
+
+#[tokio::test]
 async fn two_tries_of_one_append_at_once_are_one_append() {
     let root = Root::new().await;
     let table = root.table(spec(), None).await;

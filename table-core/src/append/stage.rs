@@ -156,8 +156,11 @@ impl Append {
             State::Poisoned => return Err(poisoned()),
         }
         self.state = State::Poisoned;
-        self.table.check_space()?;
         let stream = self.open(incoming).map_err(|error| self.about(error))?;
+        // A retry writes nothing, and must hear of its first try however full the disk is.
+        if !stream.is_retry {
+            self.check_open()?;
+        }
         self.state = State::Open(Box::new(stream));
         Ok(())
     }
@@ -436,10 +439,18 @@ impl Append {
         Ok(())
     }
 
+    /// Whether the table takes commits and the disk has room: without either, files would be written for nothing.
+    fn check_open(&self) -> Result<()> {
+        match self.table.closed() {
+            Some(closed) => Err(closed),
+            None => self.table.check_space(),
+        }
+    }
+
     /// Hands a full buffer to the encoder, after the one before it is done.
     async fn encode(&mut self, layout: &Arc<TableLayout>, buffer: SegmentBuffer) -> Result<()> {
         self.finish_encoding().await?;
-        self.table.check_space()?;
+        self.check_open()?;
         if self.segments.iter().filter(|segment| !segment.is_published()).count()
             >= UNPUBLISHED_SEGMENTS_MAX
         {
