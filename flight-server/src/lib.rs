@@ -1,6 +1,6 @@
 //! Coverline's Flight SQL endpoint and the `coverline` command.
 //!
-//! A call enters at [`service`], is parsed by `command` or `ticket`, and goes to `ingest` (DoPut), `query` (SQL),
+//! A call enters at `service`, is parsed by `command` or `ticket`, and goes to `ingest` (DoPut), `query` (SQL),
 //! `metadata` or `action`. Errors leave through `status`. Storage paths and log records are `table-core`'s business.
 
 mod action;

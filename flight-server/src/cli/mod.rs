@@ -1,6 +1,6 @@
 //! The `coverline` command line: its arguments, dispatch, exit codes, and how an error looks to a person.
 //!
-//! [`Cli`] is typed and makes no system calls; each command has a file that runs it. Commands other than `serve` and
+//! `Cli` is typed and makes no system calls; each command has a file that runs it. Commands other than `serve` and
 //! `demo` are ordinary Flight clients: of a running server, or of one that they start inside this process over a folder
 //! (see `target`). Results go to stdout, everything else to stderr.
 

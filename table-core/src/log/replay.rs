@@ -17,11 +17,14 @@ use crate::segment::SegmentMeta;
 use crate::snapshot::Snapshot;
 use crate::types::{SegmentId, TableId, Version};
 
-/// An append id is remembered at least this long, in microseconds: 7 days.
+/// An append id is remembered at least this long, in microseconds: 7 days, unless [`APPEND_ID_COUNT_MAX`] cuts in.
 pub const APPEND_ID_HORIZON_US: i64 = 7 * 24 * 60 * 60 * 1_000_000;
 
 /// An append id is remembered at least until this many younger ones are known.
 pub const APPEND_ID_HORIZON_COUNT: usize = 100_000;
+
+/// Append ids remembered at most, however young they are.
+pub const APPEND_ID_COUNT_MAX: usize = 10 * APPEND_ID_HORIZON_COUNT;
 
 /// Why a record does not follow from what came before it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -335,6 +338,8 @@ impl Snapshot {
         while self.append_order.len() > APPEND_ID_HORIZON_COUNT {
             match self.append_order.front() {
                 Some(id) if id.commit_time_us < oldest_kept => {}
+                // A clock that once ran ahead would keep every id for as long as it was ahead.
+                Some(_) if self.append_order.len() > APPEND_ID_COUNT_MAX => {}
                 _ => break,
             }
             let Some(id) = self.append_order.pop_front() else { break };

@@ -3,7 +3,7 @@
 //!
 //! Owns the [`SegmentCache`]. Which segments to read is decided in `scan`; what the checksums must be comes from the log
 //! through [`SegmentMeta`]. A segment that is damaged or missing fails the reads that need it, as
-//! [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt), and no others.
+//! [`ErrorKind::Corrupt`], and no others.
 
 mod cache;
 

@@ -131,13 +131,18 @@ pub(crate) fn refuse_symlink(path: &Path) -> io::Result<()> {
 
 /// Makes the folder and those above it that are missing, each durable before the next.
 pub(crate) fn create_root(root: &Path) -> io::Result<()> {
-    if root.is_dir() {
-        return Ok(());
-    }
     let parent = match root.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
+    if root.is_dir() {
+        // Whoever made it may have been killed before its entry was durable. A parent that is not ours to open was not made
+        // by us either.
+        return match File::open(parent) {
+            Ok(parent) => parent.sync_all(),
+            Err(_) => Ok(()),
+        };
+    }
     create_root(parent)?;
     match fs::create_dir(root) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && root.is_dir() => {}
