@@ -181,6 +181,9 @@ impl SchemaProvider for PinnedSchema {
         }
         match self.catalog.table(name).await {
             Ok(table) => Ok(Some(self.provider(&table, &table.snapshot()))),
+            // DataFusion looks the name of every table function up as a table first, and a table may be dropped while it is
+            // listed: neither is worth a word.
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             // Only a listing asks for tables that the statement does not name; one bad table must not hide the others.
             Err(error) => {
                 warn!(table = name, %error, "a table is left out of a listing");
@@ -191,5 +194,66 @@ impl SchemaProvider for PinnedSchema {
 
     fn table_exist(&self, name: &str) -> bool {
         self.pins.get(name).is_some() || self.catalog.contains(name)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+mod tests {
+    use std::io::Write;
+    use std::sync::Mutex;
+
+    use table_core::CatalogOptions;
+    use table_core::schema::TableSpec;
+
+    use super::*;
+
+    /// What was logged.
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl Log {
+        fn take(&self) -> String {
+            String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).unwrap()
+        }
+    }
+
+    impl Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn only_a_table_that_cannot_be_opened_is_worth_a_warning() {
+        let root = tempfile::tempdir().unwrap();
+        let options = || CatalogOptions { disk_floor_bytes: Some(0), ..CatalogOptions::default() };
+        let catalog = Catalog::open(root.path(), options()).await.unwrap();
+        catalog.create_table("damaged", TableSpec::plain(), None, "").await.unwrap();
+        drop(catalog);
+        for table in std::fs::read_dir(root.path().join("tables")).unwrap() {
+            std::fs::remove_dir_all(table.unwrap().path()).unwrap();
+        }
+        let schema = PinnedSchema {
+            catalog: Catalog::open(root.path(), options()).await.unwrap(),
+            pins: Arc::default(),
+            cache: Arc::default(),
+        };
+
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber =
+            tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).finish();
+        let _here = tracing::subscriber::set_default(subscriber);
+        for function in ["gaps", "coverage", "generate_series"] {
+            assert!(schema.table(function).await.unwrap().is_none());
+        }
+        assert_eq!(log.take(), "");
+        assert!(schema.table("damaged").await.unwrap().is_none());
+        assert!(log.take().contains("a table is left out of a listing table=\"damaged\""));
     }
 }
