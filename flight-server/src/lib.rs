@@ -21,5 +21,6 @@ pub mod server;
 mod service;
 mod session;
 mod status;
+mod target;
 pub mod telemetry;
 mod ticket;

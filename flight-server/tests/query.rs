@@ -219,6 +219,50 @@ async fn create_table_as_select_is_all_or_nothing() {
     server.finish().await;
 }
 
+/// Writes rows into one bucket until somebody stops it.
+const ENDLESS: &str = "CREATE TABLE numbers WITH (index_column = 'n', bucket = '1000000000000') \
+                       AS SELECT value AS n FROM generate_series(1, 900000000000)";
+
+/// Waits until `numbers` is there.
+async fn numbers_is_there(client: &mut Client) {
+    let exists = "SELECT count(*) FROM information_schema.tables WHERE table_name = 'numbers'";
+    let waiting = async { while int(client, exists).await == 0 {} };
+    tokio::time::timeout(PATIENCE, waiting).await.expect("the table");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_create_table_as_takes_nobody_elses_rows_with_it() {
+    let server = TestServer::start().await;
+    let mut client = server.client().await;
+    let mut creator = server.client().await;
+    let creating = tokio::spawn(async move { creator.execute_update(ENDLESS.into(), None).await });
+    numbers_is_there(&mut client).await;
+    // The bucket has an owner from here on, which is what the creator then runs into.
+    assert_eq!(update(&mut client, "INSERT INTO numbers VALUES (7)").await, 1);
+    let error = tokio::time::timeout(PATIENCE, creating).await.unwrap().unwrap().unwrap_err();
+    assert!(has_code(&error, Code::AlreadyExists), "{error:?}");
+    assert_eq!(int(&mut client, "SELECT sum(n) FROM numbers").await, 7);
+    let more = "INSERT INTO numbers VALUES (2000000000000)";
+    assert_eq!(update(&mut client, more).await, 1, "the table still takes rows");
+    server.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_create_table_as_whose_client_goes_away_leaves_no_table() {
+    let server = TestServer::start().await;
+    let mut client = server.client().await;
+    let mut creator = server.client().await;
+    let creating = tokio::spawn(async move { creator.execute_update(ENDLESS.into(), None).await });
+    numbers_is_there(&mut client).await;
+    creating.abort();
+    assert!(creating.await.unwrap_err().is_cancelled());
+    let create = "CREATE TABLE numbers AS SELECT 1 AS one";
+    let waiting = async { while client.execute_update(create.into(), None).await.is_err() {} };
+    tokio::time::timeout(PATIENCE, waiting).await.expect("the name is free again");
+    assert_eq!(int(&mut client, "SELECT sum(one) FROM numbers").await, 1);
+    server.finish().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn create_table_refuses_what_it_cannot_keep() {
     let server = TestServer::start().await;

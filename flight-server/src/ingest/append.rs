@@ -14,15 +14,16 @@ use coverline_proto::flight::AppendReceipt;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use prost::Message;
-use table_core::append::{AppendRequest, Receipt};
+use table_core::append::{Append, AppendRequest, Receipt};
 use table_core::schema::TableSpec;
 use table_core::types::Version;
 use table_core::{Catalog, Error, ErrorKind, Table};
 use tonic::Status;
-use tracing::{info, warn};
+use tracing::info;
 
 use super::decode::{DecodeLimits, GuardedDecoder};
 use super::request::{Existing, PutRequest};
+use crate::target::Target;
 use crate::{limits, status};
 
 /// Metadata key that gives a column a meaning beyond its type.
@@ -56,7 +57,7 @@ pub(super) async fn run(
     };
     check_extensions(&schema).map_err(|error| status::append(&error))?;
     let target = match found {
-        Some(table) => Target { table, created: None },
+        Some(table) => Target::existing(table),
         None => create(catalog, &request, &schema).await.map_err(|error| status::append(&error))?,
     };
     let series = Series { target, request, schema, incoming, receipts: 0, done: false };
@@ -157,11 +158,10 @@ async fn create(
 ) -> Result<Target, Error> {
     let spec = request.spec.clone().unwrap_or_else(TableSpec::plain);
     let adopted = Some(Arc::clone(schema));
-    match catalog.create_table(&request.table, spec, adopted, "").await {
-        Ok(table) => {
-            let version = table.snapshot().version;
+    match Target::create(catalog, &request.table, spec, adopted).await {
+        Ok(target) => {
             info!(table = request.table, "created by an ingestion");
-            Ok(Target { table, created: Some(Created { catalog: Arc::clone(catalog), version }) })
+            Ok(target)
         }
         // Somebody else was faster; with create-or-append that is as good as having been first.
         Err(error)
@@ -170,35 +170,9 @@ async fn create(
         {
             let table = catalog.table(&request.table).await?;
             check_spec(&table, request.spec.as_ref())?;
-            Ok(Target { table, created: None })
+            Ok(Target::existing(table))
         }
         Err(error) => Err(error),
-    }
-}
-
-/// The table appended to. A table created for an append goes with it when the append fails or its client goes away, so that
-/// a retry finds what the first try found.
-struct Target {
-    table: Arc<Table>,
-    created: Option<Created>,
-}
-
-struct Created {
-    catalog: Arc<Catalog>,
-    version: Version,
-}
-
-impl Drop for Target {
-    fn drop(&mut self) {
-        let Some(created) = self.created.take() else { return };
-        let table = Arc::clone(&self.table);
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        runtime.spawn(async move {
-            let name = table.name();
-            if let Err(error) = created.catalog.drop_unchanged(&table, created.version, "").await {
-                warn!(table = name, %error, "a table whose first ingestion failed could not be dropped");
-            }
-        });
     }
 }
 
@@ -231,6 +205,7 @@ impl Series {
             Ok(None) => None,
             Err(status) => {
                 self.done = true;
+                self.target.undo().await;
                 Some((Err(status), self))
             }
         }
@@ -239,7 +214,7 @@ impl Series {
     async fn whole_stream(&mut self) -> Result<Receipt, Status> {
         self.done = true;
         let mut append =
-            self.target.table.append(self.append_request(self.request.append_id.clone()));
+            self.target.table().append(self.append_request(self.request.append_id.clone()));
         append.begin(&self.schema).await.map_err(|error| status::append(&error))?;
         while let Some(batch) = self.incoming.batch().await? {
             append.write(batch).await.map_err(|error| status::append(&error))?;
@@ -258,7 +233,7 @@ impl Series {
         }
         // One id cannot stand for several commits; the place in the stream makes it unique, and equal in a retry.
         let append_id = self.request.append_id.as_ref().map(|id| format!("{id}/{}", self.receipts));
-        let mut append = self.target.table.append(self.append_request(append_id));
+        let mut append = self.target.table().append(self.append_request(append_id));
         append.begin(&self.schema).await.map_err(|error| status::append(&error))?;
         if let Some(batch) = batch {
             append.write(batch).await.map_err(|error| status::append(&error))?;
@@ -270,18 +245,9 @@ impl Series {
         AppendRequest { on_overlap: self.request.on_overlap, append_id, principal: String::new() }
     }
 
-    async fn commit(&mut self, append: table_core::append::Append) -> Result<Receipt, Status> {
-        // From here on the commit may happen whatever becomes of this call, so a table created for it stays.
-        let created = self.target.created.take();
-        let receipt = match append.commit().await {
-            Ok(receipt) => receipt,
-            Err(error) => {
-                if !matches!(error.kind(), ErrorKind::Indeterminate | ErrorKind::Internal) {
-                    self.target.created = created;
-                }
-                return Err(status::append(&error));
-            }
-        };
+    async fn commit(&mut self, append: Append) -> Result<Receipt, Status> {
+        let committed = self.target.commit(append).await;
+        let receipt = committed.map_err(|error| status::append(&error))?;
         info!(
             table = receipt.table,
             version = receipt.version.0,

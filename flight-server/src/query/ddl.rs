@@ -12,9 +12,8 @@ use datafusion::sql::sqlparser::ast::{
 };
 use table_core::schema::{IndexSpec, TableSpec, portable_schema};
 use table_core::types::BucketWidth;
-use table_core::{ErrorKind, Table};
+use table_core::{Error, ErrorKind, Table};
 use tonic::Status;
-use tracing::warn;
 
 use crate::auth;
 use crate::catalog;
@@ -23,6 +22,7 @@ use crate::query::gate::Gated;
 use crate::query::insert;
 use crate::query::plan::Prepared;
 use crate::status;
+use crate::target::Target;
 
 /// The options that CREATE TABLE knows.
 const OPTIONS: &str = "index_column, bucket, entity_columns, time_zone";
@@ -92,17 +92,17 @@ pub(crate) async fn create_table(
     };
     let input = Arc::unwrap_or_clone(create_plan.input);
     let schema = portable_schema(input.schema().as_arrow());
-    let Some(created) = create(engine, &name, spec, Some(schema), if_not_exists).await? else {
-        return Ok(0);
-    };
     if !with_query {
-        return Ok(0);
+        return create(engine, &name, spec, Some(schema), if_not_exists).await.map(|_| 0);
     }
-    let written = insert::append_all(engine, &prepared, &created, vec![input]).await;
-    if written.is_err()
-        && let Err(error) = engine.catalog().drop_table(&name, auth::ANONYMOUS).await
-    {
-        warn!(table = name, %error, "a table whose rows could not be written stays behind, empty");
+    let created = Target::create(engine.catalog(), &name, spec, Some(schema)).await;
+    let Some(mut target) = unless_there(created, if_not_exists)? else { return Ok(0) };
+    let written = match insert::fill(engine, &prepared, target.table(), vec![input]).await {
+        Ok(append) => insert::row_count(target.commit(append).await),
+        Err(status) => Err(status),
+    };
+    if written.is_err() {
+        target.undo().await;
     }
     written
 }
@@ -115,8 +115,14 @@ async fn create(
     schema: Option<SchemaRef>,
     if_not_exists: bool,
 ) -> Result<Option<Arc<Table>>, Status> {
-    match engine.catalog().create_table(name, spec, schema, auth::ANONYMOUS).await {
-        Ok(table) => Ok(Some(table)),
+    let created = engine.catalog().create_table(name, spec, schema, auth::ANONYMOUS).await;
+    unless_there(created, if_not_exists)
+}
+
+/// What was created, or `None` when a table of that name was there and that is fine.
+fn unless_there<T>(created: Result<T, Error>, if_not_exists: bool) -> Result<Option<T>, Status> {
+    match created {
+        Ok(created) => Ok(Some(created)),
         Err(error) if if_not_exists && error.kind() == ErrorKind::AlreadyExists => Ok(None),
         Err(error) => Err(status::core(&error)),
     }

@@ -15,8 +15,8 @@ use datafusion::sql::sqlparser::ast::{
     Insert, ObjectName, SetExpr, Statement as SqlStatement, TableObject,
 };
 use futures::TryStreamExt;
-use table_core::Table;
-use table_core::append::AppendRequest;
+use table_core::append::{Append, AppendRequest, Receipt};
+use table_core::{Error, Table};
 use tonic::Status;
 
 use crate::auth;
@@ -48,7 +48,8 @@ pub(crate) async fn insert(
             values.into_iter().map(|row| plan::bind(&source, row)).collect::<Result<Vec<_>, _>>()?
         }
     };
-    append_all(engine, &prepared, &table, plans).await
+    let append = fill(engine, &prepared, &table, plans).await?;
+    row_count(append.commit().await)
 }
 
 /// One plan for all rows of parameters of `INSERT INTO t VALUES (?, ...)`, which is how clients send many rows; planning
@@ -199,16 +200,16 @@ fn ddl_column(name: &ObjectName) -> Result<String, Status> {
     .ok_or_else(|| status::invalid(format!("\"{name}\" is not the name of a column")))
 }
 
-/// Runs the plans one after another into one append; returns the number of rows written.
+/// Runs the plans one after another into one append, which is left to commit.
 ///
 /// # Errors
 /// What the queries and the append return.
-pub(crate) async fn append_all(
+pub(crate) async fn fill(
     engine: &Arc<Engine>,
     prepared: &Prepared,
     table: &Arc<Table>,
     plans: Vec<LogicalPlan>,
-) -> Result<i64, Status> {
+) -> Result<Append, Status> {
     let request =
         AppendRequest { principal: auth::ANONYMOUS.to_owned(), ..AppendRequest::default() };
     let mut append = table.append(request);
@@ -228,7 +229,15 @@ pub(crate) async fn append_all(
             append.write(batch).await.map_err(|error| status::append(&error))?;
         }
     }
-    let receipt = append.commit().await.map_err(|error| status::append(&error))?;
+    Ok(append)
+}
+
+/// The number of rows that a commit wrote, as an update answers.
+///
+/// # Errors
+/// The commit's; INTERNAL for a number that no answer can hold.
+pub(crate) fn row_count(committed: Result<Receipt, Error>) -> Result<i64, Status> {
+    let receipt = committed.map_err(|error| status::append(&error))?;
     i64::try_from(receipt.row_count)
         .map_err(|_| status::internal("more rows were written than fit a count"))
 }

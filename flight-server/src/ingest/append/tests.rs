@@ -69,18 +69,19 @@ async fn a_table_that_somebody_else_uses_survives_the_failure_of_its_creator() {
     let (_folder, catalog) = catalog().await;
     let mut first = messages();
     let schema_message = first.remove(0);
-    let failing = stream::pending().boxed();
-    let answer = run(&catalog, creating("n"), schema_message, failing).await.unwrap();
+    let (fail, failure) = tokio::sync::oneshot::channel();
+    let failing = stream::once(async { Err(failure.await.unwrap()) }).boxed();
+    let mut answer = run(&catalog, creating("n"), schema_message, failing).await.unwrap();
     let table = catalog.table("n").await.unwrap();
     let mut append = table.append(AppendRequest::default());
     append.begin(&numbers().schema()).await.unwrap();
     append.write(numbers()).await.unwrap();
     let receipt = append.commit().await.unwrap();
 
-    let created = Created { catalog: Arc::clone(&catalog), version: Version(1) };
-    assert!(!created.catalog.drop_unchanged(&table, created.version, "").await.unwrap());
+    assert!(!catalog.drop_unchanged(&table, Version(1), "").await.unwrap());
+    fail.send(Status::aborted("the network")).unwrap();
+    assert_eq!(answer.next().await.unwrap().unwrap_err().code(), Code::Aborted);
     drop(answer);
-    drop(created);
     assert_eq!(catalog.table("n").await.unwrap().snapshot().version, receipt.version);
     // And it still takes appends.
     let mut append = table.append(AppendRequest::default());
