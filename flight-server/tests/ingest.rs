@@ -157,6 +157,32 @@ async fn an_append_id_makes_a_retry_harmless() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_retry_of_an_ingestion_that_created_its_table_gets_the_first_receipt() {
+    let server = Server::start().await;
+    let options = [("append_id".to_owned(), "load-1".to_owned())];
+    let create = CommandStatementIngest { options: options.clone().into(), ..create("n") };
+    let replace = ingest("n", TableNotExistOption::Create, TableExistsOption::Replace);
+    let replace = CommandStatementIngest { options: options.into(), ..replace };
+    let rows = [numbers(&[1, 2, 3])];
+    let first = server.append(descriptor(&create), &rows).await.unwrap();
+    assert!(!first[0].repeated);
+    for retry in [&create, &replace] {
+        let second = server.append(descriptor(retry), &rows).await.unwrap();
+        assert!(second[0].repeated);
+        assert_eq!((second[0].version, second[0].record_count), (first[0].version, 3));
+        let other = server.append(descriptor(retry), &[numbers(&[4])]).await;
+        check_refused(other, Code::FailedPrecondition, "PRECONDITION");
+    }
+    // An id that the table does not know is no retry.
+    let options = [("append_id".to_owned(), "load-2".to_owned())].into();
+    let later = CommandStatementIngest { options, ..create };
+    let result = server.append(descriptor(&later), &rows).await;
+    check_refused(result, Code::AlreadyExists, "ALREADY_EXISTS");
+    assert_eq!(server.row_count("n").await, 3);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn each_batch_can_be_a_commit_of_its_own() {
     let server = Server::start().await;
     server.create_prices("prices").await;

@@ -24,7 +24,7 @@ use tracing::info;
 use super::decode::{DecodeLimits, GuardedDecoder};
 use super::request::{Existing, PutRequest};
 use crate::target::Target;
-use crate::{limits, status};
+use crate::{auth, limits, status};
 
 /// Metadata key that gives a column a meaning beyond its type.
 const EXTENSION_KEY: &str = "ARROW:extension:name";
@@ -66,29 +66,43 @@ pub(super) async fn run(
 
 /// The table, when it is there and may be appended to; `None` when it is to be created.
 async fn find(catalog: &Arc<Catalog>, request: &PutRequest) -> Result<Option<Arc<Table>>, Status> {
-    let refuse = |kind, text: String| Err(status::append(&Error::new(kind, text)));
+    let found = match catalog.table(&request.table).await {
+        Ok(table) => check_existing(&table, request).map(|()| Some(table)),
+        Err(error) if error.kind() == ErrorKind::NotFound && request.mode.create => Ok(None),
+        Err(error) => Err(error),
+    };
+    found.map_err(|error| status::append(&error))
+}
+
+/// Whether a table that is there may be appended to.
+fn check_existing(table: &Table, request: &PutRequest) -> Result<(), Error> {
     let name = &request.table;
-    match catalog.table(name).await {
-        Ok(table) => match request.mode.existing {
-            Existing::Fail => refuse(
+    match request.mode.existing {
+        Existing::Append => {}
+        // The table may be the work of this append's first try, which the commit then answers for.
+        _ if is_retry(table, request) => {}
+        Existing::Fail => {
+            return Err(Error::new(
                 ErrorKind::AlreadyExists,
                 format!("table \"{name}\" exists; append to it, or choose another name"),
-            ),
-            Existing::Replace => refuse(
+            ));
+        }
+        Existing::Replace => {
+            return Err(Error::new(
                 ErrorKind::Unsupported,
                 format!(
                     "table \"{name}\" exists and replacing a table is not supported; drop it, then ingest again"
                 ),
-            ),
-            Existing::Append => {
-                check_spec(&table, request.spec.as_ref())
-                    .map_err(|error| status::append(&error))?;
-                Ok(Some(table))
-            }
-        },
-        Err(error) if error.kind() == ErrorKind::NotFound && request.mode.create => Ok(None),
-        Err(error) => Err(status::append(&error)),
+            ));
+        }
     }
+    check_spec(table, request.spec.as_ref())
+}
+
+/// Whether the table knows the id of the first commit of this append.
+fn is_retry(table: &Table, request: &PutRequest) -> bool {
+    let id = request.commit_id(0);
+    id.is_some_and(|id| table.snapshot().append_id(auth::ANONYMOUS, &id).is_some())
 }
 
 /// An append that says how its table is made must mean the table that is there: silently using another bucket would change
@@ -164,12 +178,9 @@ async fn create(
             Ok(target)
         }
         // Somebody else was faster; with create-or-append that is as good as having been first.
-        Err(error)
-            if error.kind() == ErrorKind::AlreadyExists
-                && request.mode.existing == Existing::Append =>
-        {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
             let table = catalog.table(&request.table).await?;
-            check_spec(&table, request.spec.as_ref())?;
+            check_existing(&table, request)?;
             Ok(Target::existing(table))
         }
         Err(error) => Err(error),
@@ -213,8 +224,7 @@ impl Series {
 
     async fn whole_stream(&mut self) -> Result<Receipt, Status> {
         self.done = true;
-        let mut append =
-            self.target.table().append(self.append_request(self.request.append_id.clone()));
+        let mut append = self.target.table().append(self.append_request());
         append.begin(&self.schema).await.map_err(|error| status::append(&error))?;
         while let Some(batch) = self.incoming.batch().await? {
             append.write(batch).await.map_err(|error| status::append(&error))?;
@@ -231,9 +241,7 @@ impl Series {
                 return Ok(None);
             }
         }
-        // One id cannot stand for several commits; the place in the stream makes it unique, and equal in a retry.
-        let append_id = self.request.append_id.as_ref().map(|id| format!("{id}/{}", self.receipts));
-        let mut append = self.target.table().append(self.append_request(append_id));
+        let mut append = self.target.table().append(self.append_request());
         append.begin(&self.schema).await.map_err(|error| status::append(&error))?;
         if let Some(batch) = batch {
             append.write(batch).await.map_err(|error| status::append(&error))?;
@@ -241,8 +249,13 @@ impl Series {
         self.commit(append).await.map(Some)
     }
 
-    fn append_request(&self, append_id: Option<String>) -> AppendRequest {
-        AppendRequest { on_overlap: self.request.on_overlap, append_id, principal: String::new() }
+    /// The next commit.
+    fn append_request(&self) -> AppendRequest {
+        AppendRequest {
+            on_overlap: self.request.on_overlap,
+            append_id: self.request.commit_id(self.receipts),
+            principal: auth::ANONYMOUS.to_owned(),
+        }
     }
 
     async fn commit(&mut self, append: Append) -> Result<Receipt, Status> {

@@ -81,6 +81,13 @@ impl PutRequest {
         }
     }
 
+    /// The append id of one commit of the stream, counted from zero.
+    pub(super) fn commit_id(&self, commit: u64) -> Option<String> {
+        let id = self.append_id.as_ref()?;
+        // One id cannot stand for several commits; the place in the stream makes it unique, and equal in a retry.
+        Some(if self.commit_each_batch { format!("{id}/{commit}") } else { id.clone() })
+    }
+
     fn from_command(command: AppendCommand, headers: &MetadataMap) -> Result<Self> {
         let options = Options { map: HashMap::new(), headers };
         let commit_each_batch = match CommitMode::try_from(command.commit) {
