@@ -81,6 +81,8 @@ pub(crate) const PARAMETERS_MAX: usize = 1_000;
 pub(crate) const PARAMETER_ROWS_MAX: usize = 100_000;
 /// Parameters bound to one statement, bytes.
 pub(crate) const PARAMETER_BYTES_MAX: usize = 64 << 20;
+/// Parameters bound to all prepared statements together, bytes.
+pub(crate) const BOUND_PARAMETER_BYTES_MAX: usize = 256 << 20;
 /// Bound parameters of a query, encoded, bytes: they travel in the ticket, which a client decodes with a 4 MiB limit.
 pub(crate) const TICKET_PARAMETER_BYTES_MAX: usize = 3 << 20;
 

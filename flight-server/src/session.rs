@@ -1,7 +1,11 @@
-//! Per-client state: prepared statements, bounded in number and in life.
+//! Per-client state: prepared statements, bounded in number, in life and in what is bound to them.
 
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use arrow::array::{Array, ArrayData};
 
 use arrow::record_batch::RecordBatch;
 use dashmap::DashMap;
@@ -19,27 +23,94 @@ pub(crate) struct PreparedStatement {
     pub(crate) sql: String,
     /// How many parameters it has.
     pub(crate) parameter_count: usize,
-    /// Rows of parameters, as bound last; none before the first bind.
-    parameters: Mutex<Vec<RecordBatch>>,
+    bound: Mutex<Bound>,
     last_used: Mutex<Instant>,
 }
 
 impl PreparedStatement {
     /// The parameters bound last.
     pub(crate) fn parameters(&self) -> Vec<RecordBatch> {
-        self.parameters.lock().clone()
+        self.bound.lock().batches.clone()
     }
 
-    /// Replaces the bound parameters.
-    pub(crate) fn bind(&self, batches: Vec<RecordBatch>) {
-        *self.parameters.lock() = batches;
+    fn is_older_than(&self, age: Duration) -> bool {
+        self.last_used.lock().elapsed() >= age
     }
 }
 
+/// Rows of parameters, as bound last; none before the first bind. Their memory counts until they are replaced or dropped.
+#[derive(Debug)]
+struct Bound {
+    batches: Vec<RecordBatch>,
+    bytes: usize,
+    /// Of all statements of the server.
+    total_bytes: Arc<AtomicUsize>,
+}
+
+impl Bound {
+    fn nothing(total_bytes: &Arc<AtomicUsize>) -> Self {
+        Self { batches: Vec::new(), bytes: 0, total_bytes: Arc::clone(total_bytes) }
+    }
+
+    /// Replaces the parameters unless all statements together would then hold too much; says whether it did.
+    fn replace(&mut self, batches: &[RecordBatch]) -> bool {
+        let bytes = held_bytes(batches);
+        let fits = |total: usize| {
+            let total = total.saturating_sub(self.bytes).saturating_add(bytes);
+            (total <= limits::BOUND_PARAMETER_BYTES_MAX).then_some(total)
+        };
+        let reserved =
+            self.total_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok();
+        if reserved {
+            self.batches = batches.to_vec();
+            self.bytes = bytes;
+        }
+        reserved
+    }
+}
+
+impl Drop for Bound {
+    fn drop(&mut self) {
+        self.total_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// Memory that batches keep alive. Columns decoded from one message share its memory, which counts once.
+fn held_bytes(batches: &[RecordBatch]) -> usize {
+    fn visit(data: &ArrayData, allocations: &mut HashMap<usize, usize>) {
+        let nulls = data.nulls().map(|nulls| nulls.buffer());
+        for buffer in data.buffers().iter().chain(nulls) {
+            allocations.insert(buffer.data_ptr().as_ptr().addr(), buffer.capacity());
+        }
+        for child in data.child_data() {
+            visit(child, allocations);
+        }
+    }
+    let mut allocations = HashMap::new();
+    for column in batches.iter().flat_map(RecordBatch::columns) {
+        visit(&column.to_data(), &mut allocations);
+    }
+    allocations.values().fold(0, |sum: usize, bytes| sum.saturating_add(*bytes))
+}
+
 /// All prepared statements of a server, by handle: 128 random bits, which nobody can guess.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct PreparedStatements {
     by_handle: DashMap<Uuid, Arc<PreparedStatement>>,
+    /// What is bound to all of them.
+    bound_bytes: Arc<AtomicUsize>,
+    /// How long an unused one lives.
+    life: Duration,
+}
+
+impl Default for PreparedStatements {
+    fn default() -> Self {
+        Self {
+            by_handle: DashMap::default(),
+            bound_bytes: Arc::default(),
+            life: limits::PREPARED_STATEMENT_TTL,
+        }
+    }
 }
 
 impl PreparedStatements {
@@ -53,9 +124,7 @@ impl PreparedStatements {
         sql: String,
         parameter_count: usize,
     ) -> Result<(), Status> {
-        if self.by_handle.len() >= limits::PREPARED_STATEMENTS_MAX {
-            self.by_handle.retain(|_, statement| !expired(statement));
-        }
+        self.purge();
         if self.by_handle.len() >= limits::PREPARED_STATEMENTS_MAX {
             return Err(status::exhausted(format!(
                 "{} prepared statements are open; close those that are done",
@@ -65,7 +134,7 @@ impl PreparedStatements {
         let statement = PreparedStatement {
             sql,
             parameter_count,
-            parameters: Mutex::new(Vec::new()),
+            bound: Mutex::new(Bound::nothing(&self.bound_bytes)),
             last_used: Mutex::new(Instant::now()),
         };
         self.by_handle.insert(handle, Arc::new(statement));
@@ -80,7 +149,7 @@ impl PreparedStatements {
         let found = Uuid::from_slice(handle)
             .ok()
             .and_then(|handle| self.by_handle.get(&handle).map(|entry| Arc::clone(entry.value())))
-            .filter(|statement| !expired(statement));
+            .filter(|statement| !statement.is_older_than(self.life));
         let Some(statement) = found else {
             return Err(status::not_found(
                 "the prepared statement is not known here: it was closed, has expired, or belongs to another server; prepare it again",
@@ -96,8 +165,106 @@ impl PreparedStatements {
             self.by_handle.remove(&handle);
         }
     }
+
+    /// Replaces the parameters bound to a statement.
+    ///
+    /// # Errors
+    /// RESOURCE_EXHAUSTED when too much is bound to all statements together; then what was bound before stays.
+    pub(crate) fn bind(
+        &self,
+        statement: &PreparedStatement,
+        batches: &[RecordBatch],
+    ) -> Result<(), Status> {
+        let bind = || statement.bound.lock().replace(batches);
+        if bind() {
+            return Ok(());
+        }
+        self.purge();
+        if bind() {
+            return Ok(());
+        }
+        Err(status::exhausted(format!(
+            "the parameters bound to all prepared statements would take more than {} bytes; close statements that are done, \
+             or bind fewer rows at a time",
+            limits::BOUND_PARAMETER_BYTES_MAX
+        )))
+    }
+
+    /// Forgets the statements that nobody has used for long.
+    fn purge(&self) {
+        self.by_handle.retain(|_, statement| !statement.is_older_than(self.life));
+    }
 }
 
-fn expired(statement: &PreparedStatement) -> bool {
-    statement.last_used.lock().elapsed() > limits::PREPARED_STATEMENT_TTL
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+mod tests {
+    use arrow::array::Int64Array;
+    use tonic::Code;
+
+    use super::*;
+
+    /// A quarter of what all statements may hold. Zeros, so that no memory is really used.
+    fn quarter() -> Vec<RecordBatch> {
+        let values = vec![0_i64; limits::BOUND_PARAMETER_BYTES_MAX / 4 / size_of::<i64>()];
+        let column = Arc::new(Int64Array::from(values)) as _;
+        // Two columns over the same memory, as in a decoded message.
+        vec![RecordBatch::try_from_iter([("a", Arc::clone(&column)), ("b", column)]).unwrap()]
+    }
+
+    fn open(statements: &PreparedStatements) -> (Uuid, Arc<PreparedStatement>) {
+        let handle = Uuid::new_v4();
+        statements.insert(handle, "SELECT ?".to_owned(), 1).unwrap();
+        (handle, statements.get(handle.as_bytes()).unwrap())
+    }
+
+    fn held(statements: &PreparedStatements) -> usize {
+        statements.bound_bytes.load(Ordering::Relaxed)
+    }
+
+    #[test]
+    fn what_is_bound_to_all_statements_is_bounded_and_given_back() {
+        let mut statements = PreparedStatements::default();
+        let rows = quarter();
+        let mut all: Vec<_> = (0..4).map(|_| open(&statements)).collect();
+        for (_, statement) in &all {
+            statements.bind(statement, &rows).unwrap();
+        }
+        assert_eq!(held(&statements), limits::BOUND_PARAMETER_BYTES_MAX);
+        let (_, late) = open(&statements);
+        let one = &[rows[0].slice(0, 1)];
+        assert_eq!(statements.bind(&late, one).unwrap_err().code(), Code::ResourceExhausted);
+        assert!(late.parameters().is_empty());
+
+        // Binding again replaces: the old rows do not count beside the new ones.
+        statements.bind(&all[0].1, &rows).unwrap();
+        statements.bind(&all[0].1, &[]).unwrap();
+        statements.bind(&late, &rows).unwrap();
+        assert_eq!(held(&statements), limits::BOUND_PARAMETER_BYTES_MAX);
+
+        let (closed, statement) = all.pop().unwrap();
+        drop(statement);
+        statements.remove(closed.as_bytes());
+        assert_eq!(held(&statements), limits::BOUND_PARAMETER_BYTES_MAX / 4 * 3);
+
+        // A new statement makes those go that nobody has used for long.
+        drop((all, late));
+        statements.life = Duration::ZERO;
+        statements.insert(Uuid::new_v4(), "SELECT 1".to_owned(), 0).unwrap();
+        assert_eq!(held(&statements), 0);
+        assert_eq!(statements.by_handle.len(), 1);
+    }
+
+    #[test]
+    fn statements_that_expired_make_room_for_parameters() {
+        let mut statements = PreparedStatements::default();
+        let rows = quarter();
+        for _ in 0..4 {
+            statements.bind(&open(&statements).1, &rows).unwrap();
+        }
+        let (_, last) = open(&statements);
+        statements.life = Duration::ZERO;
+        statements.bind(&last, &rows).unwrap();
+        assert_eq!(held(&statements), limits::BOUND_PARAMETER_BYTES_MAX / 4);
+    }
 }

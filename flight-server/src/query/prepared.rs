@@ -151,7 +151,7 @@ pub(crate) async fn stream(
 /// Binds parameters for the next use of a query.
 ///
 /// # Errors
-/// NOT_FOUND for an unknown handle; INVALID_ARGUMENT for parameters that do not fit.
+/// NOT_FOUND for an unknown handle; INVALID_ARGUMENT for parameters that do not fit; RESOURCE_EXHAUSTED for too many.
 pub(crate) async fn bind(
     engine: &Arc<Engine>,
     handle: &[u8],
@@ -161,7 +161,7 @@ pub(crate) async fn bind(
     let prepared = engine.prepared().get(handle)?;
     let rows = parameters::read(first, rest).await?;
     parameters::check(&rows, prepared.parameter_count)?;
-    prepared.bind(rows);
+    engine.prepared().bind(&prepared, &rows)?;
     // Without a handle some clients would replace theirs by an empty one.
     Ok(DoPutPreparedStatementResult {
         prepared_statement_handle: Some(Bytes::copy_from_slice(handle)),
