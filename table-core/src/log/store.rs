@@ -13,8 +13,11 @@ use crate::storage::layout::{self, LogFile};
 use crate::storage::{DurableStore, PutError, PutOutcome};
 use crate::types::{AttemptId, TableId, Version};
 
-/// Records read ahead while a log is replayed.
-const READS_IN_FLIGHT: usize = 16;
+/// Records read with one call while a log is replayed.
+const RECORDS_PER_READ: usize = 64;
+
+/// Such calls under way at the same time: one is folded while the next is read.
+const READS_IN_FLIGHT: usize = 2;
 
 /// How often a record is written whose outcome was unknown and which is then found absent (C5).
 const PUT_TRIES_MAX: u32 = 3;
@@ -147,7 +150,17 @@ impl LogStore {
     /// `Damaged`, `Future`, or of the storage.
     pub async fn read_record(&self, version: Version) -> Result<Option<StoredRecord>, LogError> {
         let file = self.record_file(version);
-        let framed = match self.store.read(&file).await {
+        let framed = self.store.read(&file).await;
+        Self::decode_record(version, file, framed)
+    }
+
+    /// The record of `version` from what reading its file gave; `None` when there is no file.
+    fn decode_record(
+        version: Version,
+        file: String,
+        framed: io::Result<Bytes>,
+    ) -> Result<Option<StoredRecord>, LogError> {
+        let framed = match framed {
             Ok(framed) => framed,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(LogError::Io { action: "read", file, source }),
@@ -170,14 +183,23 @@ impl LogStore {
         first: Version,
         last: Version,
     ) -> impl Stream<Item = Result<StoredRecord, LogError>> + Send + '_ {
-        futures::stream::iter(first.0..=last.0)
-            .map(move |version| async move {
-                let version = Version(version);
-                self.read_record(version)
-                    .await?
-                    .ok_or_else(|| LogError::Missing { file: self.record_file(version) })
+        let stretches = (first.0..=last.0).step_by(RECORDS_PER_READ).map(move |start| {
+            let end = start.saturating_add(RECORDS_PER_READ as u64 - 1).min(last.0);
+            start..=end
+        });
+        futures::stream::iter(stretches)
+            .map(move |versions| async move {
+                let files = versions.clone().map(|version| self.record_file(Version(version)));
+                let found = self.store.read_many(files.collect()).await;
+                let records = versions.zip(found).map(|(version, framed)| {
+                    let version = Version(version);
+                    Self::decode_record(version, self.record_file(version), framed)?
+                        .ok_or_else(|| LogError::Missing { file: self.record_file(version) })
+                });
+                futures::stream::iter(records.collect::<Vec<_>>())
             })
             .buffered(READS_IN_FLIGHT)
+            .flatten()
     }
 
     /// What the folder holds.

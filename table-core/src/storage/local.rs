@@ -236,6 +236,19 @@ impl DurableStore for LocalStore {
         self.blocking(move |files| files.vfs.read(&path).map(Bytes::from)).await?
     }
 
+    /// One after the other on one thread: a thread of its own for each would cost more than reading a small file does.
+    async fn read_many(&self, paths: Vec<String>) -> Vec<io::Result<Bytes>> {
+        let count = paths.len();
+        self.blocking(move |files| {
+            paths.iter().map(|path| files.vfs.read(path).map(Bytes::from)).collect()
+        })
+        .await
+        .unwrap_or_else(|error| {
+            let fail = || io::Error::new(error.kind(), error.to_string());
+            (0..count).map(|_| Err(fail())).collect()
+        })
+    }
+
     async fn list(&self, folder: &str) -> io::Result<Vec<String>> {
         let folder = folder.to_owned();
         self.blocking(move |files| files.list(&folder)).await?

@@ -6,9 +6,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::StreamExt;
 use object_store::ObjectStore;
 
 use super::DiskSpace;
+
+/// Objects read at the same time where a storage has nothing better for many.
+const READS_IN_FLIGHT: usize = 16;
 
 /// What became of a put-if-absent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +82,14 @@ pub trait DurableStore: fmt::Debug + Send + Sync {
     /// # Errors
     /// `NotFound`, or of the storage.
     async fn read(&self, path: &str) -> io::Result<Bytes>;
+
+    /// Several whole objects, in the order of `paths`. An object that cannot be read fails alone.
+    ///
+    /// Many small objects cost less this way where a call has a price of its own, such as a thread.
+    async fn read_many(&self, paths: Vec<String>) -> Vec<io::Result<Bytes>> {
+        let reads = paths.into_iter().map(|path| async move { self.read(&path).await });
+        futures::stream::iter(reads).buffered(READS_IN_FLIGHT).collect().await
+    }
 
     /// Names (not paths) directly below a folder, sorted; empty when there is no such folder. Unfinished objects are not
     /// listed.
