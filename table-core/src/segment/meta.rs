@@ -1,7 +1,7 @@
 //! What the log records about a segment: enough to prune and to answer min, max and count without opening the file, and
 //! enough to notice any damage to it. Pure; `writer` fills it in, `log::replay` reads it back.
 
-use arrow::datatypes::{DataType, Field, Schema, TimeUnit, i256};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, TimeUnit, i256};
 use bytes::Bytes;
 use coverline_proto::log as proto;
 use datafusion::common::ScalarValue;
@@ -153,7 +153,8 @@ impl SegmentMeta {
         let columns = add
             .columns
             .iter()
-            .map(|column| column_from_proto(column, schema))
+            .enumerate()
+            .map(|(position, column)| column_from_proto(column, position, schema))
             .collect::<Result<_, _>>()
             .map_err(of)?;
         Ok(Self {
@@ -217,9 +218,16 @@ fn row_groups_from_proto(add: &proto::AddSegment) -> Result<Vec<RowGroupMeta>, S
     Ok(row_groups)
 }
 
-fn column_from_proto(stored: &proto::ColumnStats, schema: &Schema) -> Result<ColumnStats, String> {
+fn column_from_proto(
+    stored: &proto::ColumnStats,
+    position: usize,
+    schema: &Schema,
+) -> Result<ColumnStats, String> {
+    let is_named = |field: &&FieldRef| field_id(field) == Some(stored.field_id);
+    let fields = schema.fields();
+    // Statistics come in schema order, so the place of the column among them is tried first.
     let field =
-        schema.fields().iter().find(|field| field_id(field) == Some(stored.field_id)).ok_or_else(
+        fields.get(position).filter(is_named).or_else(|| fields.iter().find(is_named)).ok_or_else(
             || format!("statistics name field id {}, which no column has", stored.field_id),
         )?;
     let scalar = |stored: &Option<proto::Scalar>| match stored {
