@@ -33,7 +33,14 @@ pub(super) struct Arranged {
 }
 
 /// Puts segments in order.
-pub(super) fn arrange(segments: &[Arc<SegmentMeta>], layout: &TableLayout) -> Arranged {
+pub(super) fn arrange(
+    segments: &[Arc<SegmentMeta>],
+    layout: &TableLayout,
+    projection: Option<&Vec<usize>>,
+) -> Arranged {
+    if counts_only(projection) {
+        return Arranged { segments: segments.to_vec(), ordering: Vec::new() };
+    }
     let mut by_entity = segments.to_vec();
     by_entity.sort_by(|a, b| Ends::of(a, layout).cmp_first(&Ends::of(b, layout)));
     let sorted = layout.index.is_some() && segments.iter().all(|segment| segment.sorted);
@@ -77,9 +84,11 @@ impl<'a> Ends<'a> {
     }
 
     fn cmp_first(&self, other: &Self) -> Ordering {
-        let entity = |ends: &Self| ends.entities.map(|range| &range.0).cloned();
+        let entity = self.entities.map(|range| &range.0);
         let index = |ends: &Self| ends.index.map(|range| range.0);
-        entity(self).cmp(&entity(other)).then_with(|| index(self).cmp(&index(other)))
+        entity
+            .cmp(&other.entities.map(|range| &range.0))
+            .then_with(|| index(self).cmp(&index(other)))
     }
 
     fn ends_before(&self, next: &Self) -> bool {
@@ -101,11 +110,20 @@ fn in_order(layout: &TableLayout, value: i64) -> i64 {
     }
 }
 
+/// Whether a scan shows no column at all, as under `count(*)`: rows without columns have no order, and what the log knows of
+/// columns decides nothing about them. Planning costs as little as it can for each segment then.
+pub(super) fn counts_only(projection: Option<&Vec<usize>>) -> bool {
+    projection.is_some_and(Vec::is_empty)
+}
+
 /// Which columns a scan needs to know about, by position.
 pub(super) fn columns_known(layout: &TableLayout, projection: Option<&Vec<usize>>) -> Vec<bool> {
     let count = layout.schema.fields().len();
     let Some(projection) = projection else { return vec![true; count] };
     let mut known = vec![false; count];
+    if counts_only(Some(projection)) {
+        return known;
+    }
     let sorted_by = layout.entities.iter().copied().chain(layout.index);
     for position in projection.iter().copied().chain(sorted_by) {
         if let Some(slot) = known.get_mut(position) {

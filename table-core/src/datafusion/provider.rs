@@ -64,15 +64,18 @@ impl SnapshotProvider {
     }
 
     fn file(
-        &self,
+        table_folder: &str,
         segment: &Arc<SegmentMeta>,
         layout: &TableLayout,
         columns: &[bool],
     ) -> PartitionedFile {
-        let path = paths::segment(self.snapshot.table_id, segment.id);
-        PartitionedFile::new(path, segment.file_bytes)
-            .with_statistics(Arc::new(statistics::of_segment(segment, layout, columns)))
-            .with_extension(ScanSegment(Arc::clone(segment)))
+        let path = paths::segment_in(table_folder, segment.id);
+        let file = PartitionedFile::new(path, segment.file_bytes)
+            .with_extension(ScanSegment(Arc::clone(segment)));
+        if !columns.contains(&true) {
+            return file;
+        }
+        file.with_statistics(Arc::new(statistics::of_segment(segment, layout, columns)))
     }
 }
 
@@ -146,9 +149,13 @@ impl TableProvider for SnapshotProvider {
 
         let segment_statistics =
             statistics::of_segments(segments.iter().map(Arc::as_ref), layout, &columns);
-        let arranged = groups::arrange(&segments, layout);
-        let files =
-            arranged.segments.iter().map(|segment| self.file(segment, layout, &columns)).collect();
+        let arranged = groups::arrange(&segments, layout, projection);
+        let table_folder = paths::table(self.snapshot.table_id);
+        let files = arranged
+            .segments
+            .iter()
+            .map(|segment| Self::file(&table_folder, segment, layout, &columns))
+            .collect();
         let config =
             FileScanConfigBuilder::new(ObjectStoreUrl::parse(TABLE_STORE_URL)?, Arc::new(source))
                 .with_file_groups(groups::split(files, state.config_options()))
