@@ -149,7 +149,9 @@ fn template(runtime: &Arc<RuntimeEnv>) -> DfResult<SessionState> {
     // Strings travel and are stored as Utf8: views would be cast on every way out.
     options.sql_parser.map_string_types_to_utf8view = false;
     options.execution.parquet.schema_force_view_types = false;
-    options.execution.parquet.pushdown_filters = true;
+    // Filters run after the scan unless the provider asks otherwise: where segments are pruned by time already, decoding
+    // behind a filter costs more than it saves.
+    options.execution.parquet.pushdown_filters = false;
     options.execution.parquet.reorder_filters = true;
     options.execution.split_file_groups_by_statistics = true;
     options.execution.time_zone = Some("UTC".to_owned());
