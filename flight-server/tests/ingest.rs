@@ -587,13 +587,3 @@ async fn mutants_never_hurt_the_server() {
     assert_eq!(server.row_count("prices").await, u64::try_from(expected).unwrap());
     server.stop().await;
 }
-
-/// Waits for something that happens in the background.
-async fn eventually(what: &str, check: impl AsyncFn() -> bool) {
-    let all_of_it = async {
-        while !check().await {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, all_of_it).await.expect(what);
-}
