@@ -25,7 +25,7 @@ use datafusion::error::DataFusionError;
 use datafusion::prelude::SessionContext;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use support::Fixture;
+use support::fixture::Fixture;
 use table_core::ErrorKind;
 use table_core::Snapshot;
 use table_core::coverage::CoverageDelta;
