@@ -79,6 +79,7 @@ impl Table {
             principal: principal.to_owned(),
             append_ids: Vec::new(),
             actions: vec![create],
+            shares_record: false,
         };
         let log = LogStore::of_table(Arc::clone(&context.store), id);
         let head = Head::create(log, Arc::clone(&context.clock), label(name), body).await?;

@@ -111,6 +111,7 @@ impl AppendPlan {
             principal: self.principal.clone(),
             append_ids: self.append_id.iter().map(|payload| self.remembered(payload)).collect(),
             actions,
+            shares_record: true,
         })))
     }
 

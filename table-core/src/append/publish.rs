@@ -40,16 +40,21 @@ pub(super) async fn publish(
     let outcome: Arc<Mutex<Option<Outcome>>> = Arc::default();
     let committed = {
         let (plan, outcome) = (Arc::clone(&plan), Arc::clone(&outcome));
-        table.commit(move |snapshot| match plan.against(snapshot) {
-            Ok(Planned::Publish(decision)) => Ok(decision),
-            Ok(Planned::Repeated(known)) => {
-                *outcome.lock() = Some(Outcome::Repeated(known));
-                Ok(Decision::Nothing)
-            }
-            Err(refusal) => {
-                *outcome.lock() = Some(Outcome::Refused(Arc::clone(snapshot), refusal));
-                // Replaced below by the full text, which takes reads that a planner cannot do.
-                Err(Error::new(ErrorKind::Conflict, "the append was refused"))
+        table.commit(move |snapshot| {
+            // Asked again, it may find something else: what it found before was about a commit that never came to be.
+            let mut outcome = outcome.lock();
+            *outcome = None;
+            match plan.against(snapshot) {
+                Ok(Planned::Publish(decision)) => Ok(decision),
+                Ok(Planned::Repeated(known)) => {
+                    *outcome = Some(Outcome::Repeated(known));
+                    Ok(Decision::Nothing)
+                }
+                Err(refusal) => {
+                    *outcome = Some(Outcome::Refused(Arc::clone(snapshot), refusal));
+                    // Replaced below by the full text, which takes reads that a planner cannot do.
+                    Err(Error::new(ErrorKind::Conflict, "the append was refused"))
+                }
             }
         })
     }
@@ -57,7 +62,9 @@ pub(super) async fn publish(
     let outcome = outcome.lock().take();
     match (outcome, committed) {
         (Some(Outcome::Repeated(known)), Ok(_)) => Ok(repeated(table, &known)),
-        (Some(Outcome::Refused(snapshot, refusal)), Err(_)) => {
+        (Some(Outcome::Refused(snapshot, refusal)), Err(error))
+            if error.kind() == ErrorKind::Conflict =>
+        {
             Err(refused(table, &snapshot, refusal).await)
         }
         (_, Ok(snapshot)) => Ok(receipt(table, &plan, snapshot.version)),

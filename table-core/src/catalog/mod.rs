@@ -242,6 +242,7 @@ impl Catalog {
                     principal: principal.clone(),
                     append_ids: Vec::new(),
                     actions: vec![Action::PutTable(put.clone())],
+                    shares_record: false,
                 }))
             })
             .await;
@@ -323,6 +324,7 @@ impl Catalog {
                     principal: principal.clone(),
                     append_ids: Vec::new(),
                     actions: vec![Action::DropTable(drop)],
+                    shares_record: false,
                 }))
             }
         };

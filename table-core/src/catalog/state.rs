@@ -6,7 +6,7 @@ use imbl::{HashMap, OrdMap};
 
 use crate::log::checkpoint::record_digest;
 use crate::log::record::{Action, Record};
-use crate::log::replay::{ReplayError, State, check_continuity};
+use crate::log::replay::{ReplayError, State};
 use crate::log::{Digest, frame};
 use crate::types::{TableId, Version};
 
@@ -56,16 +56,6 @@ impl CatalogState {
         }
         Ok(())
     }
-
-    fn fold(&mut self, record: &Record, digest: Digest) -> Result<(), ReplayError> {
-        for action in &record.actions {
-            self.act(action)?;
-        }
-        self.version = record.version;
-        self.commit_time_us = record.commit_time_us;
-        self.record_digest = digest;
-        Ok(())
-    }
 }
 
 fn table_id(bytes: &[u8]) -> Result<TableId, ReplayError> {
@@ -100,15 +90,22 @@ impl State for CatalogState {
             tables: OrdMap::new(),
             names: HashMap::new(),
         };
-        state.fold(record, digest)?;
+        state.fold(record)?;
+        state.seal(digest);
         Ok(state)
     }
 
-    fn apply(&self, record: &Record, digest: Digest) -> Result<Self, ReplayError> {
-        check_continuity(self, record)?;
-        let mut state = self.clone();
-        state.fold(record, digest)?;
-        Ok(state)
+    fn fold(&mut self, part: &Record) -> Result<(), ReplayError> {
+        for action in &part.actions {
+            self.act(action)?;
+        }
+        self.version = part.version;
+        self.commit_time_us = part.commit_time_us;
+        Ok(())
+    }
+
+    fn seal(&mut self, digest: Digest) {
+        self.record_digest = digest;
     }
 
     fn save(&self) -> proto::Checkpoint {

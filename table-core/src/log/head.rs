@@ -1,8 +1,8 @@
 //! [`Head`]: the newest state of a log, and the one door through which the log grows.
 //!
-//! One commit at a time: the planner is shown the newest state, its record is applied to that state before it is published
-//! (what cannot be replayed never gets into the log), and the new state is visible before the caller is answered. Losing the
-//! slot to a rival means replaying the rival's records and asking the planner again.
+//! One record at a time: the commits that wait are planned against the newest state and share a record as far as they can
+//! (`group`), and the new state is visible before any of them is answered. Losing the slot to a rival means replaying the
+//! rival's records and asking the planners again.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,15 +12,14 @@ use parking_lot::{Mutex, RwLock};
 
 use super::checkpoint::CHECKPOINT_EVERY;
 use super::frame::{self, FrameKind};
+use super::group::{CommitBody, Decision, Draft, Planned, Queue, Verdict, Waiting};
 use super::open::{self, Opened};
-use super::record::Action;
 use super::replay::State;
 use super::store::{LogStore, PublishOutcome, StoredRecord};
 use super::{LogError, Record};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::{AttemptId, Version};
-use coverline_proto::log as proto;
 
 /// How often the commit loop tries before it gives up with `Conflict` (C6).
 pub const COMMIT_TRIES_MAX: u32 = 20;
@@ -34,28 +33,6 @@ const REPLAYED_STATES_MAX: usize = 16;
 /// Commits after a failed checkpoint before the next is tried.
 const CHECKPOINT_RETRY_EVERY: u64 = CHECKPOINT_EVERY / 10;
 
-/// The content of one commit, decided against one snapshot; number, time and attempt id are added when it is published.
-#[derive(Debug, Clone, Default)]
-pub struct CommitBody {
-    /// "append", "create", ...
-    pub operation: String,
-    /// Who asks; empty when authentication is off.
-    pub principal: String,
-    /// Append ids to remember. `version` inside them is filled in by the commit loop.
-    pub append_ids: Vec<proto::AppendId>,
-    /// What to do, in order.
-    pub actions: Vec<Action>,
-}
-
-/// What a planner decides when it is shown the newest snapshot.
-#[derive(Debug)]
-pub enum Decision {
-    /// Publish this as the next version.
-    Commit(CommitBody),
-    /// Nothing to publish.
-    Nothing,
-}
-
 /// The newest state of a log.
 #[derive(Debug)]
 pub(crate) struct Head<S> {
@@ -64,8 +41,9 @@ pub(crate) struct Head<S> {
     /// What the log is of, for messages: `table "prices"`.
     label: String,
     current: RwLock<Arc<S>>,
-    /// Held for a whole commit, across awaits.
-    commits: tokio::sync::Mutex<()>,
+    queue: Queue<S>,
+    /// Held while a group is planned and published, across awaits.
+    publishing: tokio::sync::Mutex<()>,
     /// Why writes are refused, once they are.
     closed: Mutex<Option<Closed>>,
     recent: Mutex<VecDeque<Arc<S>>>,
@@ -94,8 +72,17 @@ impl<S: State> Head<S> {
         label: String,
         body: CommitBody,
     ) -> Result<Self> {
-        let attempt = Attempt::new(body, Version(1), i64::MIN, &frame::NO_RECORD, clock.as_ref());
-        let state = S::first(&attempt.record, attempt.digest)
+        let record = Record {
+            version: Version(1),
+            commit_time_us: clock.now_us(),
+            attempt_id: AttemptId(clock.new_id()),
+            operation: body.operation,
+            principal: body.principal,
+            append_ids: body.append_ids,
+            actions: body.actions,
+        };
+        let attempt = Attempt::new(&record, &frame::NO_RECORD);
+        let state = S::first(&record, attempt.digest)
             .map_err(|error| Error::internal(format!("cannot create {label}: {error}")))?;
         match attempt.publish(&log).await? {
             PublishOutcome::Committed => {
@@ -121,7 +108,8 @@ impl<S: State> Head<S> {
             clock,
             label,
             current: RwLock::new(state),
-            commits: tokio::sync::Mutex::default(),
+            queue: Queue::default(),
+            publishing: tokio::sync::Mutex::default(),
             closed: Mutex::default(),
             recent: Mutex::default(),
             replayed: Mutex::default(),
@@ -184,76 +172,122 @@ impl<S: State> Head<S> {
         Ok(opened.state)
     }
 
-    /// Runs the commit loop in a task of its own and waits for it (C16).
+    /// Queues a commit, sees to it in a task of its own and waits for the outcome (C16).
     pub(crate) async fn commit<P>(self: &Arc<Self>, plan: P) -> Result<Arc<S>>
     where
         P: FnMut(&Arc<S>) -> Result<Decision> + Send + 'static,
     {
+        let answered = self.queue.join(&self.label, plan)?;
+        // As many of these tasks as commits: each sees to one group, which has at least one commit while any waits.
         let head = Arc::clone(self);
-        let running = tokio::spawn(async move { head.commit_loop(plan).await });
-        match running.await {
-            Ok(outcome) => outcome,
-            Err(ended) if ended.is_panic() => {
-                Err(Error::internal(format!("a commit to {} panicked", self.label)))
-            }
-            Err(_) => Err(Error::new(
+        tokio::spawn(async move { head.commit_waiting().await });
+        answered.await.unwrap_or_else(|_| {
+            Err(Error::new(
                 ErrorKind::Indeterminate,
                 format!(
-                    "commit to {} may or may not be done: the server is shutting down; retry with the same append id",
+                    "commit to {} may or may not be done: its task ended early, as when the server shuts down; retry with the \
+                     same append id",
                     self.label
                 ),
-            )),
+            ))
+        })
+    }
+
+    async fn commit_waiting(self: &Arc<Self>) {
+        let _one_at_a_time = self.publishing.lock().await;
+        let mut group = self.queue.take();
+        for _ in 0..COMMIT_TRIES_MAX {
+            if group.is_empty() {
+                return;
+            }
+            group = self.commit_group(group).await;
+        }
+        for commit in group {
+            commit.answer(Err(Error::new(
+                ErrorKind::Conflict,
+                format!(
+                    "commit to {} lost against other writers {COMMIT_TRIES_MAX} times; nothing was committed, try again",
+                    self.label
+                ),
+            )));
         }
     }
 
-    async fn commit_loop<P>(self: &Arc<Self>, mut plan: P) -> Result<Arc<S>>
-    where
-        P: FnMut(&Arc<S>) -> Result<Decision> + Send + 'static,
-    {
-        let _one_at_a_time = self.commits.lock().await;
-        for _ in 0..COMMIT_TRIES_MAX {
-            if let Some(closed) = self.closed() {
-                return Err(closed);
+    /// Publishes one record of what the group decides, and answers. Those who must decide anew come back.
+    async fn commit_group(self: &Arc<Self>, group: Vec<Waiting<S>>) -> Vec<Waiting<S>> {
+        if self.closed().is_some() {
+            self.refuse_closed(group);
+            return Vec::new();
+        }
+        let base = self.current();
+        let mut draft = Draft::after(&base, self.clock.as_ref());
+        let (planned, left) = draft.plan(group, &self.label);
+        self.queue.put_back(left);
+        if draft.is_empty() {
+            settle(planned, &base);
+            return Vec::new();
+        }
+        let attempt = Attempt::new(&draft.record, base.record_digest());
+        let version = attempt.version;
+        match attempt.publish(&self.log).await {
+            Ok(PublishOutcome::Committed) => {
+                debug_assert_eq!(
+                    base.apply(&draft.record, attempt.digest).map(|whole| whole.fold_digest()),
+                    Ok(draft.state().fold_digest()),
+                    "a record in parts folds into another state than the whole"
+                );
+                let mut next = draft.into_state();
+                next.seal(attempt.digest);
+                let next = self.advance(Arc::new(next));
+                settle(planned, &next);
+                Vec::new()
             }
-            let base = self.current();
-            let body = match plan(&base)? {
-                Decision::Commit(body) => body,
-                Decision::Nothing => return Ok(base),
-            };
-            let version = base.version().next();
-            let attempt = Attempt::new(
-                body,
-                version,
-                base.commit_time_us(),
-                base.record_digest(),
-                self.clock.as_ref(),
-            );
-            let next = base.apply(&attempt.record, attempt.digest).map_err(|error| {
-                Error::internal(format!("version {version} of {} is wrong: {error}", self.label))
-            })?;
-            match attempt.publish(&self.log).await? {
-                PublishOutcome::Committed => return Ok(self.advance(Arc::new(next))),
-                PublishOutcome::Lost(rival) => self.follow(*rival).await?,
-                PublishOutcome::Unknown(error) => {
-                    self.close(
-                        ErrorKind::Unavailable,
-                        format!(
-                            "{} refuses writes since nobody knows whether version {version} is durable ({error}); \
-                             restart the server, which verifies the log",
-                            self.label
-                        ),
-                    );
-                    return Err(indeterminate(&self.label, version, error));
+            Ok(PublishOutcome::Lost(rival)) => {
+                let group = planned.into_iter().map(|planned| planned.commit).collect();
+                match self.follow(*rival).await {
+                    Ok(()) => group,
+                    Err(error) => {
+                        answer_all(group, &error);
+                        Vec::new()
+                    }
                 }
             }
+            Ok(PublishOutcome::Unknown(error)) => {
+                self.close(
+                    ErrorKind::Unavailable,
+                    format!(
+                        "{} refuses writes since nobody knows whether version {version} is durable ({error}); restart the \
+                         server, which verifies the log",
+                        self.label
+                    ),
+                );
+                self.settle_unknown(planned, &base, &indeterminate(&self.label, version, error));
+                Vec::new()
+            }
+            Err(error) => settle_unpublished(planned, &base, &Error::from(error)),
         }
-        Err(Error::new(
-            ErrorKind::Conflict,
-            format!(
-                "commit to {} lost against other writers {COMMIT_TRIES_MAX} times; nothing was committed, try again",
-                self.label
-            ),
-        ))
+    }
+
+    fn refuse_closed(&self, group: Vec<Waiting<S>>) {
+        for commit in group {
+            let refusal = self.closed().unwrap_or_else(|| Error::internal("a log opened again"));
+            commit.answer(Err(refusal));
+        }
+    }
+
+    /// Nobody knows whether the record is in the log: nor does anybody whose commit is part of it. What was refused because
+    /// of such a commit is not in the record whatever became of it, and the reason can be learnt later.
+    fn settle_unknown(&self, planned: Vec<Planned<S>>, base: &Arc<S>, unknown: &Error) {
+        let mut refused = Vec::new();
+        for Planned { commit, verdict, rests_on_group } in planned {
+            match verdict {
+                Verdict::Refused(_) if rests_on_group => refused.push(commit),
+                Verdict::Refused(error) => commit.answer(Err(error)),
+                Verdict::Nothing if !rests_on_group => commit.answer(Ok(Arc::clone(base))),
+                Verdict::Nothing | Verdict::Joined => commit.answer(Err(again(unknown))),
+            }
+        }
+        self.refuse_closed(refused);
     }
 
     /// Replays the rival's record and those after it.
@@ -313,6 +347,45 @@ fn keep<S>(states: &Mutex<VecDeque<Arc<S>>>, state: Arc<S>, states_max: usize) {
     states.push_back(state);
 }
 
+/// Answers a group whose decisions hold at `state`.
+fn settle<S>(planned: Vec<Planned<S>>, state: &Arc<S>) {
+    for Planned { commit, verdict, .. } in planned {
+        commit.answer(match verdict {
+            Verdict::Joined | Verdict::Nothing => Ok(Arc::clone(state)),
+            Verdict::Refused(error) => Err(error),
+        });
+    }
+}
+
+/// Answers a group whose record was certainly not published. Those whose decision rests on it come back.
+fn settle_unpublished<S>(
+    planned: Vec<Planned<S>>,
+    base: &Arc<S>,
+    error: &Error,
+) -> Vec<Waiting<S>> {
+    let mut again_later = Vec::new();
+    for Planned { commit, verdict, rests_on_group } in planned {
+        match verdict {
+            Verdict::Joined => commit.answer(Err(again(error))),
+            _ if rests_on_group => again_later.push(commit),
+            Verdict::Nothing => commit.answer(Ok(Arc::clone(base))),
+            Verdict::Refused(error) => commit.answer(Err(error)),
+        }
+    }
+    again_later
+}
+
+fn answer_all<S>(group: Vec<Waiting<S>>, error: &Error) {
+    for commit in group {
+        commit.answer(Err(again(error)));
+    }
+}
+
+/// One error for each of a group.
+fn again(error: &Error) -> Error {
+    Error::new(error.kind(), error.message())
+}
+
 fn indeterminate(label: &str, version: Version, error: std::io::Error) -> Error {
     Error::new(
         ErrorKind::Indeterminate,
@@ -326,38 +399,20 @@ fn indeterminate(label: &str, version: Version, error: std::io::Error) -> Error 
 
 /// One try to publish one record.
 struct Attempt {
-    record: Record,
+    version: Version,
+    id: AttemptId,
     framed: bytes::Bytes,
     digest: super::Digest,
 }
 
 impl Attempt {
-    fn new(
-        body: CommitBody,
-        version: Version,
-        commit_time_before_us: i64,
-        previous: &super::Digest,
-        clock: &dyn Clock,
-    ) -> Self {
-        let mut append_ids = body.append_ids;
-        for id in &mut append_ids {
-            id.version = version.0;
-        }
-        let record = Record {
-            version,
-            commit_time_us: clock.now_us().max(commit_time_before_us.saturating_add(1)),
-            attempt_id: AttemptId(clock.new_id()),
-            operation: body.operation,
-            principal: body.principal,
-            append_ids,
-            actions: body.actions,
-        };
+    fn new(record: &Record, previous: &super::Digest) -> Self {
         let framed = frame::encode(FrameKind::Record, previous, &record.encode());
         let digest = frame::digest(&framed);
-        Self { record, framed, digest }
+        Self { version: record.version, id: record.attempt_id, framed, digest }
     }
 
     async fn publish(&self, log: &LogStore) -> Result<PublishOutcome, LogError> {
-        log.publish(self.record.version, self.framed.clone(), self.record.attempt_id).await
+        log.publish(self.version, self.framed.clone(), self.id).await
     }
 }

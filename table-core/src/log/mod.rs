@@ -2,11 +2,12 @@
 //!
 //! `frame`, `record` and `schema` turn commits into bytes and back, `replay` folds records into a
 //! [`Snapshot`](crate::Snapshot), `checkpoint` saves the fold: all pure. `store` is the only I/O; `open` finds a version in
-//! it, and `head` is the newest one and the only way to add to it.
+//! it, and `head` is the newest one and the only way to add to it, with `group` deciding which commits share a record.
 
 pub mod checkpoint;
 mod error;
 pub(crate) mod frame;
+mod group;
 mod head;
 mod open;
 pub mod record;
@@ -16,12 +17,15 @@ mod store;
 
 pub use error::LogError;
 pub use frame::{Digest, Frame, FrameKind};
-pub use head::{COMMIT_TRIES_MAX, CommitBody, Decision};
+pub use group::{CommitBody, Decision};
+pub use head::COMMIT_TRIES_MAX;
 pub use record::Record;
 pub use schema::{decode_schema, decode_spec, encode_schema, encode_spec};
 pub use store::{LogListing, LogStore, PublishOutcome, StoredRecord};
 
 pub(crate) use head::Head;
 
+#[cfg(test)]
+mod group_tests;
 #[cfg(test)]
 mod tests;

@@ -63,7 +63,7 @@ impl ReplayError {
 }
 
 /// A value that a log folds into, one version after the other.
-pub(crate) trait State: std::fmt::Debug + Send + Sync + Sized + 'static {
+pub(crate) trait State: std::fmt::Debug + Clone + Send + Sync + 'static {
     /// The version.
     fn version(&self) -> Version;
 
@@ -76,8 +76,21 @@ pub(crate) trait State: std::fmt::Debug + Send + Sync + Sized + 'static {
     /// The state that record 1 makes.
     fn first(record: &Record, digest: Digest) -> Result<Self, ReplayError>;
 
-    /// The state after the next record. Costs in proportion to the record.
-    fn apply(&self, record: &Record, digest: Digest) -> Result<Self, ReplayError>;
+    /// Folds in what a record holds. A record may be folded in parts, one after the other: that gives the same state as the
+    /// whole. The digest is left as it is, since only the whole record has one. Costs in proportion to the part.
+    fn fold(&mut self, part: &Record) -> Result<(), ReplayError>;
+
+    /// Gives the state the digest of the record that is folded in whole by now.
+    fn seal(&mut self, digest: Digest);
+
+    /// The state after the next record.
+    fn apply(&self, record: &Record, digest: Digest) -> Result<Self, ReplayError> {
+        check_continuity(self, record)?;
+        let mut next = self.clone();
+        next.fold(record)?;
+        next.seal(digest);
+        Ok(next)
+    }
 
     /// What a checkpoint keeps.
     fn save(&self) -> proto::Checkpoint;
@@ -90,7 +103,7 @@ pub(crate) trait State: std::fmt::Debug + Send + Sync + Sized + 'static {
 }
 
 /// Checks what holds between every record and the one before it.
-pub(crate) fn check_continuity<S: State>(before: &S, record: &Record) -> Result<(), ReplayError> {
+fn check_continuity<S: State>(before: &S, record: &Record) -> Result<(), ReplayError> {
     let expected = before.version().0.checked_add(1);
     if expected != Some(record.version.0) {
         return Err(ReplayError::contradiction(format!(
@@ -133,15 +146,17 @@ impl State for Snapshot {
             return Err(ReplayError::contradiction("the first record does not create a table"));
         };
         let mut snapshot = created(create)?;
-        snapshot.fold(record, rest, digest)?;
+        snapshot.fold_actions(record, rest)?;
+        snapshot.seal(digest);
         Ok(snapshot)
     }
 
-    fn apply(&self, record: &Record, digest: Digest) -> Result<Self, ReplayError> {
-        check_continuity(self, record)?;
-        let mut snapshot = self.clone();
-        snapshot.fold(record, &record.actions, digest)?;
-        Ok(snapshot)
+    fn fold(&mut self, part: &Record) -> Result<(), ReplayError> {
+        self.fold_actions(part, &part.actions)
+    }
+
+    fn seal(&mut self, digest: Digest) {
+        self.record_digest = digest;
     }
 
     fn save(&self) -> proto::Checkpoint {
@@ -205,18 +220,12 @@ impl Snapshot {
         }
     }
 
-    fn fold(
-        &mut self,
-        record: &Record,
-        actions: &[Action],
-        digest: Digest,
-    ) -> Result<(), ReplayError> {
+    fn fold_actions(&mut self, record: &Record, actions: &[Action]) -> Result<(), ReplayError> {
         for action in actions {
             self.act(record.version, action)?;
         }
         self.version = record.version;
         self.commit_time_us = record.commit_time_us;
-        self.record_digest = digest;
         for id in &record.append_ids {
             if id.version != record.version.0 {
                 return Err(ReplayError::contradiction(format!(

@@ -21,19 +21,19 @@ use crate::storage::DurableStore;
 use crate::storage::faults::{FlakyStore, PutFault, SimDisk};
 use crate::types::{AttemptId, TableId, Version};
 
-type TableHead = Arc<Head<Snapshot>>;
+pub(super) type TableHead = Arc<Head<Snapshot>>;
 
 const TABLE: TableId = TableId(uuid::Uuid::from_u128(7));
 
-fn log_over(store: Arc<dyn DurableStore>) -> LogStore {
+pub(super) fn log_over(store: Arc<dyn DurableStore>) -> LogStore {
     LogStore::of_table(store, TABLE)
 }
 
-fn clock(seed: u64) -> Arc<dyn Clock> {
+pub(super) fn clock(seed: u64) -> Arc<dyn Clock> {
     Arc::new(SeededClock::new(seed))
 }
 
-fn log_on(disk: &SimDisk, seed: u64) -> LogStore {
+pub(super) fn log_on(disk: &SimDisk, seed: u64) -> LogStore {
     log_over(Arc::new(disk.store(clock(seed))))
 }
 
@@ -49,11 +49,11 @@ fn create_body() -> CommitBody {
     }
 }
 
-async fn create(log: LogStore, seed: u64) -> TableHead {
+pub(super) async fn create(log: LogStore, seed: u64) -> TableHead {
     Arc::new(Head::create(log, clock(seed), "table \"t\"".to_owned(), create_body()).await.unwrap())
 }
 
-async fn open(log: LogStore, seed: u64) -> Result<TableHead> {
+pub(super) async fn open(log: LogStore, seed: u64) -> Result<TableHead> {
     Head::open(log, clock(seed), "table \"t\"".to_owned()).await.map(Arc::new)
 }
 
@@ -67,13 +67,13 @@ fn body(key: &str) -> CommitBody {
     }
 }
 
-async fn set(head: &TableHead, key: &str) -> Result<Arc<Snapshot>> {
+pub(super) async fn set(head: &TableHead, key: &str) -> Result<Arc<Snapshot>> {
     let body = body(key);
     head.commit(move |_| Ok(Decision::Commit(body.clone()))).await
 }
 
 /// A log of `count` versions.
-async fn filled(disk: &SimDisk, count: u64) -> TableHead {
+pub(super) async fn filled(disk: &SimDisk, count: u64) -> TableHead {
     let head = create(log_on(disk, 1), 1).await;
     for version in 2..=count {
         set(&head, &format!("k{version}")).await.unwrap();
