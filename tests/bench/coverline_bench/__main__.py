@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import os
-import platform
 import tempfile
 from pathlib import Path
 
-from coverline_bench.measure import Report
+from coverline_bench.measure import Report, machine
 from coverline_bench.workloads import Context
 
 WORKLOADS = ["w1", "w4", "w5", "w6"]
@@ -21,7 +19,8 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies row and commit counts (default 1)")
     parser.add_argument("--repeat", type=int, default=5, help="counted repetitions of each query (default 5)")
     arguments = parser.parse_args()
-    print(f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, scale {arguments.scale:g}\n")
+    print(machine())
+    print(f"scale {arguments.scale:g}, {arguments.repeat} repeats; figures are medians (least..greatest)\n")
     report = Report()
     for name in arguments.workload:
         if name not in WORKLOADS:
@@ -33,4 +32,5 @@ def main() -> None:
     report.print()
 
 
-main()
+if __name__ == "__main__":
+    main()

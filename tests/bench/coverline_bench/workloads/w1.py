@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 
 import pyarrow as pa
 
 from coverline_bench import generate
+from coverline_bench.agree import require_agreement
 from coverline_bench.coverline import BATCH_ROWS, Coverline
-from coverline_bench.measure import Row, interleaved, median, seconds
-from coverline_bench.peers import chdb_, delta, duck, ttf
+from coverline_bench.measure import Row, Spread, exactly, interleaved, seconds, spread
+from coverline_bench.peers import arctic, chdb_, delta, duck, ttf
 from coverline_bench.workloads import Context
 
 DAYS = 14
 ROWS_PER_DAY = 700_000
 RSS_DAYS = 6
+RSS_REPEATS = 3
 
+WEEK_START, WEEK_END = datetime(2024, 5, 1), datetime(2024, 5, 8)
+MINUTE_START, MINUTE_END = datetime(2024, 5, 3, 12), datetime(2024, 5, 3, 12, 1)
 WEEK = "request_datetime >= TIMESTAMP '2024-05-01 00:00:00' AND request_datetime < TIMESTAMP '2024-05-08 00:00:00'"
 MINUTE = "request_datetime >= TIMESTAMP '2024-05-03 12:00:00' AND request_datetime < TIMESTAMP '2024-05-03 12:01:00'"
 QUERIES = {
@@ -32,6 +37,8 @@ QUERIES = {
     "X5": f"SELECT request_datetime, trip_miles FROM trips WHERE {MINUTE}",
 }
 DATE_BIN = "date_bin(INTERVAL '1 hour', request_datetime, TIMESTAMP '1970-01-01')"
+# Rows in any order, many equal times: which rows come first is up to the engine. Q1 is only long.
+ONLY_COUNTED = ("Q1", "X3", "X4")
 TIME_BUCKET = "time_bucket(INTERVAL '1 hour', request_datetime)"
 
 
@@ -46,6 +53,7 @@ def run(context: Context) -> None:
     (folder / "chdb").mkdir()
     clickhouse = chdb_.Chdb(folder / "chdb", "trips", "request_datetime")
     lake = delta.Delta(folder / "delta")
+    frames = arctic.Arctic(folder / "arctic", "request_datetime")
 
     taken: dict[str, list[float]] = {}
     for day in range(DAYS):
@@ -56,21 +64,27 @@ def run(context: Context) -> None:
             "duckdb": lambda data=data: native.append(data),
             "chdb": lambda data=data: clickhouse.append(data),
             "delta": lambda data=data: lake.append(data),
+            "arcticdb": lambda data=data: frames.append("trips", data),
         }.items():
             taken.setdefault(name, []).append(seconds(append))
         parquet.append(data)
-    rates = {name: rows / median(values) / 1e6 for name, values in taken.items()}
+    rates = {name: spread(rows / value / 1e6 for value in values) for name, values in taken.items()}
     context.report.add(
         Row("W1 bulk append, over Flight against in process", "Mrow/s", rates.pop("coverline"), rates, "ttf", (">=", 1.0))
     )
     clickhouse.close()
-    queries(context, ours, theirs, parquet, native)
+    queries(context, ours, theirs, parquet, native, frames)
     ours.close()
     peak_memory(context, folder, rows)
 
 
 def queries(
-    context: Context, ours: Coverline, theirs: ttf.Ttf, parquet: duck.DuckParquet, native: duck.DuckNative
+    context: Context,
+    ours: Coverline,
+    theirs: ttf.Ttf,
+    parquet: duck.DuckParquet,
+    native: duck.DuckNative,
+    frames: arctic.Arctic,
 ) -> None:
     parquet.view("trips")
     session = theirs.session("trips")
@@ -83,34 +97,50 @@ def queries(
             "duckdb_parquet": lambda: parquet.sql(bucket_query),
             "duckdb_native": lambda: native.sql(bucket_query),
         }
-        answers = {who: action().num_rows for who, action in actions.items()}
-        if len(set(answers.values())) != 1:
-            raise RuntimeError(f"{name}: the row counts differ: {answers}")
-        milliseconds = {who: value * 1e3 for who, value in interleaved(actions, context.repeat).items()}
+        # ArcticDB has no SQL: it takes part where a query is the read of a range.
+        if name == "Q1":
+            actions["arcticdb"] = lambda: frames.read("trips", start=WEEK_START, end=WEEK_END)
+        elif name == "X5":
+            actions["arcticdb"] = lambda: frames.read(
+                "trips", ["request_datetime", "trip_miles"], MINUTE_START, MINUTE_END
+            )
+        answers = {who: action() for who, action in actions.items()}
+        if name in ONLY_COUNTED:
+            answers = {who: pa.table({"rows": [answer.num_rows]}) for who, answer in answers.items()}
+        require_agreement(f"W1 {name}", answers)
+        milliseconds = {who: value.scaled(1e3) for who, value in interleaved(actions, context.repeat).items()}
         mine = milliseconds.pop("coverline")
         if name.startswith("Q"):
-            milliseconds["best"] = min(milliseconds["ttf"], milliseconds["duckdb_parquet"])
+            milliseconds["best"] = best(milliseconds, "ttf", "duckdb_parquet")
             context.report.add(Row(f"W1 {name}", "ms", mine, milliseconds, "best", ("<=", 1.5)))
         elif name == "X3":
             context.report.add(Row(f"W1 {name}", "ms", mine, milliseconds, "duckdb_native"))
         else:
-            milliseconds["limit"] = 10.0
+            milliseconds["limit"] = exactly(10.0)
             context.report.add(Row(f"W1 {name}", "ms", mine, milliseconds, "limit", ("<=", 1.0)))
 
 
+def best(taken: dict[str, Spread], *names: str) -> Spread:
+    return min((taken[name] for name in names), key=lambda value: value.median)
+
+
 def peak_memory(context: Context, folder: Path, rows: int) -> None:
-    server = Coverline(folder / "coverline-rss")
-    server.create("trips", "request_datetime", "1s")
     files = []
     for day in range(RSS_DAYS):
         data = generate.trips(day, rows)
-        server.append("trips", data)
         files.append(folder / f"rss-{day}.arrows")
         with pa.OSFile(str(files[-1]), "wb") as sink, pa.ipc.new_stream(sink, data.schema) as writer:
             writer.write_table(data, max_chunksize=BATCH_ROWS)
-    mine = server.peak_rss() / 1e6
-    server.close()
-    peer = ttf.bulk_peak_rss(folder / "ttf-rss", files) / 1e6
+    mine, theirs = [], []
+    for turn in range(RSS_REPEATS):
+        server = Coverline(folder / f"coverline-rss-{turn}")
+        server.create("trips", "request_datetime", "1s")
+        for file in files:
+            with pa.memory_map(str(file)) as source:
+                server.append("trips", pa.ipc.open_stream(source).read_all())
+        mine.append(server.peak_rss() / 1e6)
+        server.close()
+        theirs.append(ttf.bulk_peak_rss(folder / f"ttf-rss-{turn}", files) / 1e6)
     context.report.add(
-        Row("W1 peak memory: the server against their process", "MB", mine, {"ttf": peer}, "ttf", ("<=", 1.0))
+        Row("W1 peak memory: the server against their process", "MB", spread(mine), {"ttf": spread(theirs)}, "ttf", ("<=", 1.0))
     )

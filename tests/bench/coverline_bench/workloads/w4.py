@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import os
-import threading
-import time
 from pathlib import Path
 
-import pyarrow.flight as flight
+from timeseries_table_format import TimeSeriesTable
 
 from coverline_bench import generate
-from coverline_bench.coverline import Coverline, append
-from coverline_bench.measure import Row, interleaved, median, seconds
-from coverline_bench.peers import duck, quack, ttf
+from coverline_bench.agree import require_agreement
+from coverline_bench.coverline import Coverline
+from coverline_bench.measure import Row, Spread, chunked, disk_bytes, exactly, p99, seconds, spread
+from coverline_bench.peers import arctic, duck, ttf
 from coverline_bench.workloads import Context
 
 ONE_ROW_APPENDS = 300
-CLIENTS = 16
-CLIENT_SECONDS = 8.0
-MANY_COMMITS = 10_000
+MANY_COMMITS = (1_000, 10_000)
+OPENINGS = 3
+FIRST_QUERY = "SELECT count(*), max(ts) FROM small"
+# Commits compared: at the beginning, when all code has run once, and at the end.
+EARLY, LATE = slice(5, 105), slice(-100, None)
 
 
 def run(context: Context) -> None:
     latency(context)
-    throughput(context)
     many_commits(context)
 
 
@@ -48,83 +48,84 @@ def latency(context: Context) -> None:
     ours.create("small", "ts", "1s", ["entity"])
     theirs = ttf.Ttf(folder / "ttf", "ts", ["entity"])
     native = duck.DuckNative(folder / "native.duckdb", "small")
+    frames = arctic.Arctic(folder / "arctic", "ts")
     taken: dict[str, list[float]] = {}
-    for number in range(context.scaled(ONE_ROW_APPENDS, 50)):
+    for number in range(context.scaled(ONE_ROW_APPENDS, 30)):
         data = generate.small(number, 1)
         for name, action in {
             "coverline": lambda: ours.append("small", data),
             "file": lambda: durable_file(folder / "files", number),
             "ttf": lambda: theirs.append(data),
             "duckdb": lambda: native.append(data),
+            "arcticdb": lambda: frames.append("small", data),
         }.items():
             taken.setdefault(name, []).append(seconds(action))
-    p50 = {name: median(values) * 1e3 for name, values in taken.items()}
     ours.close()
+    p50 = {name: chunked(values).scaled(1e3) for name, values in taken.items()}
     context.report.add(Row("W4 one-row append, p50", "ms", p50.pop("coverline"), p50, "file", ("<=", 4.0)))
-
-
-def throughput(context: Context) -> None:
-    folder = context.folder / "throughput"
-    ours = Coverline(folder / "coverline")
-    ours.create("small", "ts", "1s", ["entity"])
-    span = CLIENT_SECONDS * min(1.0, context.scale)
-    mine = concurrent_appends(ours.url, CLIENTS, span)
-    ours.close()
-    theirs = quack.one_row_appends(folder / "quack", CLIENTS, span)["appends_per_second"]
-    context.report.add(
-        Row(f"W4 one-row appends, {CLIENTS} clients", "1/s", mine, {"quack": theirs}, "quack", (">=", 3.0))
-    )
-
-
-def concurrent_appends(url: str, clients: int, span: float) -> float:
-    counts = [0] * clients
-    end = [0.0]
-    barrier = threading.Barrier(clients, action=lambda: end.__setitem__(0, time.perf_counter() + span))
-
-    def work(index: int) -> None:
-        with flight.connect(url) as client:
-            barrier.wait()
-            while time.perf_counter() < end[0]:
-                append(client, "small", generate.small(counts[index], 1, index))
-                counts[index] += 1
-
-    threads = [threading.Thread(target=work, args=(index,)) for index in range(clients)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return sum(counts) / span
+    slow = {name: chunked(values, p99).scaled(1e3) for name, values in taken.items()}
+    context.report.add(Row("W4 one-row append, p99", "ms", slow.pop("coverline"), slow, "file"))
 
 
 def many_commits(context: Context) -> None:
     folder = context.folder / "many"
-    commits = context.scaled(MANY_COMMITS, 1_000)
-    tenth = commits // 10
+    few, many = (context.scaled(commits, least) for commits, least in zip(MANY_COMMITS, (100, 210)))
     ours = Coverline(folder / "coverline")
     ours.create("small", "ts", "1s", ["entity"])
     theirs = ttf.Ttf(folder / "ttf", "ts", ["entity"])
+    native = duck.DuckNative(folder / "native.duckdb", "small")
     taken = []
-    opened: dict[str, float] = {}
-    for number in range(commits):
+    stages: dict[int, dict[str, Spread]] = {}
+    for number in range(many):
         data = generate.small(number, 1)
         taken.append(seconds(lambda: ours.append("small", data)))
         theirs.append(data)
-        if number + 1 in (tenth, commits):
-            ours.restart()
-            name = "small" if number + 1 == tenth else "large"
-            opened[name] = seconds(lambda: ours.sql("SELECT count(*) FROM small"))
-            ours.append("small", generate.small(number, 1, entity=1))
-    peer = interleaved({"ttf": lambda: ttf.open_and_count(folder / "ttf")}, 5)["ttf"]
+        native.append(data)
+        if number + 1 in (few, many):
+            answers = {"coverline": ours.sql(FIRST_QUERY), "ttf": theirs.session("small").sql(FIRST_QUERY)}
+            require_agreement(f"W4 at {number + 1} commits", answers | {"duckdb": native.sql(FIRST_QUERY)})
+            stages[number + 1] = opened(ours) | opened_ttf(theirs)
+    for commits in (few, many):
+        stage = stages[commits]
+        for figure, target in {"open": ("<=", 0.2), "plan": None, "first query": None}.items():
+            peers = {"ttf": stage[f"ttf {figure}"]} if f"ttf {figure}" in stage else {}
+            context.report.add(
+                Row(f"W4 {figure} at {commits} commits", "ms", stage[figure], peers, "ttf", target if commits == many else None)
+            )
     context.report.add(
-        Row(f"W4 open at {commits} commits (first query after a restart)", "ms", opened["large"] * 1e3,
-            {"ttf": peer * 1e3, f"coverline_at_{tenth}": opened["small"] * 1e3}, "ttf", ("<=", 0.2))
+        Row(f"W4 open at {many} commits against {few}", "ms", stages[many]["open"], {"few": stages[few]["open"]}, "few", ("<=", 3.0))
     )
-    context.report.add(
-        Row(f"W4 open at {commits} commits against {tenth}", "ms", opened["large"] * 1e3,
-            {"at_a_tenth": opened["small"] * 1e3}, "at_a_tenth", ("<=", 3.0))
-    )
-    early, late = median(taken[5:105]) * 1e3, median(taken[-100:]) * 1e3
-    context.report.add(
-        Row(f"W4 append number {commits} against number 10", "ms", late, {"early": early}, "early", ("<=", 1.3))
-    )
+    early, late = chunked(taken[EARLY]).scaled(1e3), chunked(taken[LATE]).scaled(1e3)
+    context.report.add(Row(f"W4 append number {many} against number 10", "ms", late, {"early": early}, "early", ("<=", 1.3)))
     ours.close()
+    native.connection.close()
+    data_bytes = generate.small(0, many).nbytes
+    disk = {
+        name: exactly(disk_bytes(path) / data_bytes)
+        for name, path in {
+            "coverline": folder / "coverline", "ttf": folder / "ttf", "duckdb": folder / "native.duckdb"
+        }.items()
+    }
+    context.report.add(Row(f"W4 disk after {many} commits", "bytes per data byte", disk.pop("coverline"), disk, "ttf"))
+
+
+def opened(ours: Coverline) -> dict[str, Spread]:
+    """Milliseconds of a new server: until the first statement about the table is planned, another plan, and the first query."""
+    taken: dict[str, list[float]] = {"open": [], "plan": [], "first query": []}
+    for _ in range(OPENINGS):
+        ours.restart()
+        # A new process pays for its first statement whatever that is about.
+        ours.sql("SELECT 1")
+        taken["open"].append(seconds(lambda: ours.sql(f"EXPLAIN {FIRST_QUERY}")) * 1e3)
+        taken["plan"].append(seconds(lambda: ours.sql(f"EXPLAIN {FIRST_QUERY}")) * 1e3)
+        taken["first query"].append(seconds(lambda: ours.sql(FIRST_QUERY)) * 1e3)
+    return {name: spread(values) for name, values in taken.items()}
+
+
+def opened_ttf(theirs: ttf.Ttf) -> dict[str, Spread]:
+    taken: dict[str, list[float]] = {"ttf open": [], "ttf first query": []}
+    for _ in range(OPENINGS):
+        taken["ttf open"].append(seconds(lambda: TimeSeriesTable.open(theirs.folder)) * 1e3)
+        session = theirs.session("small")
+        taken["ttf first query"].append(seconds(lambda: session.sql(FIRST_QUERY)) * 1e3)
+    return {name: spread(values) for name, values in taken.items()}

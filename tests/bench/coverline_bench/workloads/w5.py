@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from coverline_bench import generate
 from coverline_bench.coverline import Coverline
-from coverline_bench.measure import Row, median, seconds
+from coverline_bench.measure import Row, chunked, exactly, seconds, spread
 from coverline_bench.peers import ttf
 from coverline_bench.workloads import Context
 
@@ -13,6 +13,7 @@ LARGE = 100_000
 APPENDS = 100
 INDEX_ENTITIES = 1_000_000
 INDEX_RUNS = 10
+RESTARTS = 3
 
 
 def run(context: Context) -> None:
@@ -36,7 +37,7 @@ def one_row(context: Context) -> None:
             taken.setdefault(name, []).append(seconds(lambda: ours.append(name, data)))
             if number < 10:
                 taken.setdefault(f"ttf_{name}", []).append(seconds(lambda: peers[name].append(data)))
-    p50 = {name: median(values) * 1e3 for name, values in taken.items()}
+    p50 = {name: chunked(values).scaled(1e3) for name, values in taken.items()}
     mine = p50.pop("many")
     context.report.add(
         Row(f"W5 one-row append at {counts['many']} entities against {counts['few']}", "ms", mine, p50, "few", ("<=", 1.5))
@@ -52,14 +53,18 @@ def index_memory(context: Context) -> None:
     ours.append("wide", generate.entities(1, 0))
     for run_number in range(INDEX_RUNS):
         ours.append("wide", generate.entities(count, 2 * run_number + 2))
-    # After a restart the process holds the index and little else.
-    ours.restart()
     empty = Coverline(context.folder / "empty")
-    ours.sql("SELECT count(*) FROM wide")
-    memory = (ours.rss() - empty.rss()) / 1e6
-    limit = 200.0 * count / INDEX_ENTITIES
+    memory = []
+    for _ in range(RESTARTS):
+        # After a restart the process holds the index and little else.
+        ours.restart()
+        ours.sql("SELECT count(*) FROM wide")
+        empty.restart()
+        empty.sql("SELECT 1")
+        memory.append((ours.rss() - empty.rss()) / 1e6)
+    limit = exactly(200.0 * count / INDEX_ENTITIES)
     context.report.add(
-        Row(f"W5 index memory, {count} entities of {INDEX_RUNS} runs", "MB", memory, {"limit": limit}, "limit", ("<=", 1.0))
+        Row(f"W5 index memory, {count} entities of {INDEX_RUNS} runs", "MB", spread(memory), {"limit": limit}, "limit", ("<=", 1.0))
     )
     empty.close()
     ours.close()
