@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,6 +14,8 @@ import adbc_driver_flightsql.dbapi
 import psutil
 import pyarrow as pa
 import pyarrow.flight as flight
+
+from coverline_bench.clients import Clients
 
 BATCH_ROWS = 65_536
 
@@ -61,6 +64,10 @@ class Coverline:
 
     def rss(self) -> int:
         return psutil.Process(self.process.pid).memory_info().rss
+
+    def clients(self, count: int, kind: str = "coverline") -> Clients:
+        """Clients of their own processes; `kind` is a module of `clients`: "coverline" (stock pyarrow) or "wire"."""
+        return Clients(sys.executable, kind, self.url, count)
 
     def create(self, table: str, index: str, bucket: str, entities: Iterable[str] = ()) -> None:
         options = f"index_column = '{index}', bucket = '{bucket}'"

@@ -12,7 +12,7 @@ from coverline_bench.agree import require_agreement
 from coverline_bench.coverline import Coverline
 from coverline_bench.measure import Row, Spread, chunked, disk_bytes, exactly, p99, seconds, spread
 from coverline_bench.peers import arctic, duck, ttf
-from coverline_bench.workloads import Context
+from coverline_bench.workloads import Context, w4_clients
 
 ONE_ROW_APPENDS = 300
 MANY_COMMITS = (1_000, 10_000)
@@ -24,6 +24,7 @@ EARLY, LATE = slice(5, 105), slice(-100, None)
 
 def run(context: Context) -> None:
     latency(context)
+    w4_clients.run(context)
     many_commits(context)
 
 
