@@ -1,0 +1,91 @@
+# For the scripts `run` beside this file: a server of one's own, and what the two example programs of each language must print.
+# Source it after `set -euo pipefail`.
+
+: "${COVERLINE_BIN:?names the program under test; tests/run sets it}"
+
+server_wait_seconds_max=60
+server_memory_kib_max=12000000
+scratch=$(mktemp -d)
+server_pid=
+server_out=
+
+# Starts a server on a free port over an empty folder, and sets COVERLINE_ADDRESS to its HOST:PORT.
+start_server() {
+  local line=""
+  # Kept open: the server's standard output must not break.
+  exec {server_out}< <(
+    ulimit -v "$server_memory_kib_max"
+    exec "$COVERLINE_BIN" serve --listen 127.0.0.1:0 --data-dir "$scratch/root" 2> "$scratch/server.log"
+  )
+  server_pid=$!
+  read -r -t "$server_wait_seconds_max" line <&"$server_out" || true
+  if [[ $line != "listening on grpc://"* ]]; then
+    echo "the server said \"$line\" instead of where it listens; its log:" >&2
+    cat "$scratch/server.log" >&2
+    return 1
+  fi
+  export COVERLINE_ADDRESS=${line#listening on grpc://}
+}
+
+# Stops it in order. Fails if it died before, or stops with an error.
+stop_server() {
+  local code=0
+  kill -TERM "$server_pid" || echo "the server had died" >&2
+  wait "$server_pid" || code=$?
+  server_pid=
+  if ((code != 0)); then
+    tail -n 20 "$scratch/server.log" >&2
+    echo "the server stopped with exit code $code" >&2
+    return 1
+  fi
+}
+
+clean_up() {
+  [[ -z $server_pid ]] || kill -KILL "$server_pid" 2> /dev/null || true
+  rm -rf "$scratch"
+}
+trap clean_up EXIT
+
+# Runs the examples of a language as their users do: the functions `ingest TABLE FILE...` and `query TABLE SINCE` of the caller.
+check_examples() {
+  local day symbol hour
+  for day in 2025-03-01 2025-03-03; do
+    echo "ts,symbol,close" > "$scratch/$day.csv"
+    for symbol in AAPL NVDA; do
+      for hour in {00..23}; do echo "${day}T$hour:00:00Z,$symbol,1$hour.5"; done
+    done >> "$scratch/$day.csv"
+  done
+  local files=("$scratch/2025-03-01.csv" "$scratch/2025-03-03.csv")
+
+  expect "the ingestion example" ingest prices "${files[@]}" << 'TEXT'
+2025-03-01.csv: version 2, 48 rows
+2025-03-03.csv: version 3, 48 rows
+TEXT
+  expect "the ingestion example run again" ingest prices "${files[@]}" << 'TEXT'
+2025-03-01.csv: already loaded, 48 overlapping buckets (first symbol="AAPL" [2025-03-01T00:00:00Z, 2025-03-01T01:00:00Z), since version 2)
+2025-03-03.csv: already loaded, 48 overlapping buckets (first symbol="AAPL" [2025-03-03T00:00:00Z, 2025-03-03T01:00:00Z), since version 3)
+TEXT
+  expect "the query example" query prices 2025-03-01T12:00:00Z << 'TEXT'
+AAPL: 2025-03-01T12:00:00Z to 2025-03-03T23:00:00Z, 36 rows
+NVDA: 2025-03-01T12:00:00Z to 2025-03-03T23:00:00Z, 36 rows
+AAPL: nothing from 2025-03-02T00:00:00Z to 2025-03-03T00:00:00Z, 24 buckets
+NVDA: nothing from 2025-03-02T00:00:00Z to 2025-03-03T00:00:00Z, 24 buckets
+TEXT
+}
+
+# expect WHAT COMMAND...: the command succeeds and prints what is on the standard input.
+expect() {
+  local what=$1
+  shift
+  cat > "$scratch/expected"
+  if ! "$@" > "$scratch/printed" 2> "$scratch/complaints"; then
+    cat "$scratch/printed" "$scratch/complaints" >&2
+    echo "FAILED: $what" >&2
+    return 1
+  fi
+  if ! diff -u "$scratch/expected" "$scratch/printed" >&2; then
+    echo "FAILED: $what printed something else" >&2
+    return 1
+  fi
+  echo "ok: $what"
+}

@@ -1,0 +1,71 @@
+package coverline.conformance;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import java.net.URI;
+import java.sql.Connection;
+import java.sql.DriverManager;
+import java.sql.SQLException;
+import java.sql.Statement;
+import java.util.concurrent.atomic.AtomicInteger;
+import org.apache.arrow.flight.Location;
+
+/** The server under test, and tables of a test's own in it. */
+final class Server {
+  private static final AtomicInteger TABLES = new AtomicInteger();
+
+  private Server() {}
+
+  /** HOST:PORT. A missing one is a failure: a suite that skips itself proves nothing. */
+  static String address() {
+    String address = System.getenv("COVERLINE_ADDRESS");
+    assertTrue(address != null && !address.isEmpty(), "COVERLINE_ADDRESS is not set; tests/run java sets it");
+    return address;
+  }
+
+  static Location location() {
+    return new Location(URI.create("grpc://" + address()));
+  }
+
+  /** The JDBC URL exactly as {@code coverline demo} prints it. */
+  static String jdbcUrl() {
+    return "jdbc:arrow-flight-sql://" + address() + "/?useEncryption=false";
+  }
+
+  static Connection connect() throws SQLException {
+    return DriverManager.getConnection(jdbcUrl());
+  }
+
+  static String freshName() {
+    return "java_" + ProcessHandle.current().pid() + "_" + TABLES.incrementAndGet();
+  }
+
+  /** A new empty table: index {@code ts}, bucket one hour, entity {@code symbol}, value {@code close}. */
+  static String pricesTable(Connection connection) throws SQLException {
+    String name = freshName();
+    update(
+        connection,
+        "CREATE TABLE " + name
+            + " (ts TIMESTAMP(6) WITH TIME ZONE NOT NULL, symbol TEXT NOT NULL, close DOUBLE)"
+            + " WITH (index_column = 'ts', bucket = '1h', entity_columns = 'symbol')");
+    return name;
+  }
+
+  /** Runs a statement that gives no rows; the rows that it changed. */
+  static int update(Connection connection, String sql) throws SQLException {
+    try (Statement statement = connection.createStatement()) {
+      return statement.executeUpdate(sql);
+    }
+  }
+
+  static long count(Connection connection, String table) throws SQLException {
+    try (var statement = connection.createStatement();
+        var rows = statement.executeQuery("SELECT count(*) FROM " + table)) {
+      assertTrue(rows.next());
+      long count = rows.getLong(1);
+      assertEquals(false, rows.next());
+      return count;
+    }
+  }
+}
