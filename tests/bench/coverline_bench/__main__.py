@@ -10,7 +10,7 @@ from pathlib import Path
 from coverline_bench.measure import Report, machine
 from coverline_bench.workloads import Context
 
-WORKLOADS = ["w1", "w4", "w5", "w6"]
+WORKLOADS = ["w1", "w2", "w3", "w4", "w5", "w6"]
 
 
 def main() -> None:

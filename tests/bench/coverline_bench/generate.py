@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import numpy as np
 import pyarrow as pa
 
@@ -9,6 +11,19 @@ SEED = 20260821
 DAY_US = 86_400_000_000
 # 2024-04-24T00:00Z, so that a first week of May lies within the default 14 days.
 TRIPS_FIRST_DAY_US = 1_713_916_800_000_000
+
+# Trading days of the bars, one after the other, each from 09:30 to 16:00.
+BARS_FIRST_DAY = datetime(2024, 5, 6)
+OPENING_MINUTE = 9 * 60 + 30
+MINUTES_PER_DAY = 390
+
+# Readings of the hosts, one each in ten seconds.
+READINGS_START = datetime(2024, 1, 1)
+READING_SECONDS = 10
+METRICS = [
+    f"usage_{name}"
+    for name in ("user", "system", "idle", "nice", "iowait", "irq", "softirq", "steal", "guest", "guest_nice")
+]
 
 
 def _random(seed: int, day: int) -> np.random.Generator:
@@ -71,6 +86,65 @@ def trips(day: int, rows: int, seed: int = SEED) -> pa.Table:
             "wav_match_flag": _flags(random, rows, 0.07),
         }
     )
+
+
+def symbol(number: int) -> str:
+    return f"S{number:05d}"
+
+
+def bars(day: int, symbols: int, seed: int = SEED) -> pa.Table:
+    """One day of minute bars, as they arrive: all symbols of a minute, then those of the next."""
+    random = _random(seed, day)
+    shape = (MINUTES_PER_DAY, symbols)
+    first = np.datetime64(BARS_FIRST_DAY, "us").astype(np.int64) + day * DAY_US + OPENING_MINUTE * 60_000_000
+    minutes = first + np.arange(MINUTES_PER_DAY) * 60_000_000
+    start = random.gamma(4.0, 30.0, symbols) + 1.0
+    close = start * np.exp(np.cumsum(random.normal(0.0, 0.0008, shape), axis=0))
+    opening = np.vstack([start, close[:-1]])
+    spread = np.abs(random.normal(0.0, 0.0004, shape)) * close
+    high = np.maximum(opening, close) + spread
+    low = np.minimum(opening, close) - spread
+    trades = random.integers(1, 400, shape)
+
+    def price(values: np.ndarray) -> pa.Array:
+        return pa.array(np.round(values, 2).ravel())
+
+    return pa.table(
+        {
+            "ts": pa.array(np.repeat(minutes, symbols), pa.timestamp("us")),
+            "symbol": pa.array(np.tile([symbol(number) for number in range(symbols)], MINUTES_PER_DAY), pa.string()),
+            "open": price(opening),
+            "high": price(high),
+            "low": price(low),
+            "close": price(close),
+            "volume": pa.array((trades * random.integers(1, 300, shape)).ravel(), pa.int64()),
+            "trades": pa.array(trades.ravel(), pa.int32()),
+            "vwap": price((high + low + close) / 3.0),
+        }
+    )
+
+
+def host(number: int) -> str:
+    return f"host_{number}"
+
+
+def readings(hour: int, hosts: int, seed: int = SEED) -> pa.Table:
+    """One hour of processor metrics: all hosts of an instant, then those of the next. Each metric of each host walks in steps
+    of about one between 0 and 100, in whole numbers, as the generator of TSBS has it."""
+    random = _random(seed, hour)
+    instants = 3_600 // READING_SECONDS
+    first = np.datetime64(READINGS_START, "us").astype(np.int64) + hour * 3_600_000_000
+    ts = first + np.arange(instants) * READING_SECONDS * 1_000_000
+    columns: dict[str, pa.Array] = {
+        "ts": pa.array(np.repeat(ts, hosts), pa.timestamp("us")),
+        "hostname": pa.array(np.tile([host(number) for number in range(hosts)], instants), pa.string()),
+    }
+    for metric in METRICS:
+        walk = random.uniform(0.0, 100.0, hosts) + np.cumsum(random.normal(0.0, 1.0, (instants, hosts)), axis=0)
+        # Reflected at the bounds, so that no value piles up there.
+        folded = np.abs((walk + 100.0) % 200.0 - 100.0)
+        columns[metric] = pa.array(np.round(folded).ravel())
+    return pa.table(columns)
 
 
 def small(first_second: int, rows: int, entity: int = 0) -> pa.Table:

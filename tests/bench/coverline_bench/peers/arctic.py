@@ -11,7 +11,7 @@ import pyarrow as pa
 from arcticdb.version_store.library import ReadRequest, WritePayload
 
 # LMDB maps its file at this size from the beginning; the file itself is as long as the data.
-MAP_SIZE = "64GB"
+MAP_SIZE = "16GB"
 
 
 class Arctic:
@@ -50,8 +50,9 @@ class Arctic:
             output_format=arcticdb.OutputFormat.PYARROW,
         ).data
 
-    def last_rows(self) -> list[pa.Table]:
-        """The last row of every symbol, one table each."""
-        requests = [ReadRequest(symbol, row_range=(-1, None)) for symbol in sorted(self.symbols)]
+    def last_rows(self, columns: list[str]) -> pa.Table:
+        """The last row of every symbol: the symbol, its time and `columns`."""
+        symbols = sorted(self.symbols)
+        requests = [ReadRequest(symbol, row_range=(-1, None), columns=columns) for symbol in symbols]
         answers = self.library.read_batch(requests, output_format=arcticdb.OutputFormat.PYARROW)
-        return [answer.data for answer in answers]
+        return pa.concat_tables(answer.data for answer in answers).add_column(0, "symbol", pa.array(symbols))

@@ -29,5 +29,8 @@ class Chdb:
             )
             self.created = True
 
+    def sql(self, query: str) -> pa.Table:
+        return self.session.query(query, "ArrowTable")
+
     def close(self) -> None:
         self.session.close()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
-from deltalake import write_deltalake
+from deltalake import DeltaTable, QueryBuilder, write_deltalake
 
 
 class Delta:
@@ -14,3 +15,7 @@ class Delta:
 
     def append(self, data: pa.Table) -> None:
         write_deltalake(self.folder, data, mode="append")
+
+    def session(self, name: str) -> Callable[[str], pa.Table]:
+        builder = QueryBuilder().register(name, DeltaTable(self.folder))
+        return lambda query: pa.table(builder.execute(query).read_all())

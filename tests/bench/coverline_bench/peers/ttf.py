@@ -11,13 +11,13 @@ from timeseries_table_format import Session, TimeSeriesTable
 
 
 class Ttf:
-    def __init__(self, folder: Path, index: str, entities: list[str]) -> None:
+    def __init__(self, folder: Path, index: str, entities: list[str], granularity: str = "1s") -> None:
         self.folder = str(folder)
         self.table = TimeSeriesTable.create(
             table_root=self.folder,
             index_column=index,
             index_type="timestamp",
-            index_granularity="1s",
+            index_granularity=granularity,
             entity_columns=entities,
         )
 

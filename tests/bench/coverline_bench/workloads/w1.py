@@ -10,7 +10,7 @@ import pyarrow as pa
 from coverline_bench import generate
 from coverline_bench.agree import require_agreement
 from coverline_bench.coverline import BATCH_ROWS, Coverline
-from coverline_bench.measure import Row, Spread, exactly, interleaved, seconds, spread
+from coverline_bench.measure import Row, best, exactly, interleaved, seconds, spread
 from coverline_bench.peers import arctic, chdb_, delta, duck, ttf
 from coverline_bench.workloads import Context
 
@@ -118,10 +118,6 @@ def queries(
         else:
             milliseconds["limit"] = exactly(10.0)
             context.report.add(Row(f"W1 {name}", "ms", mine, milliseconds, "limit", ("<=", 1.0)))
-
-
-def best(taken: dict[str, Spread], *names: str) -> Spread:
-    return min((taken[name] for name in names), key=lambda value: value.median)
 
 
 def peak_memory(context: Context, folder: Path, rows: int) -> None:
