@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.flight as flight
 
 from coverline_bench.clients import Clients
+from coverline_bench.measure import peak_rss
 
 BATCH_ROWS = 65_536
 
@@ -57,10 +58,7 @@ class Coverline:
 
     def peak_rss(self) -> int:
         """Peak resident bytes of the server process."""
-        for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-        return psutil.Process(self.process.pid).memory_info().rss
+        return peak_rss(self.process.pid)
 
     def rss(self) -> int:
         return psutil.Process(self.process.pid).memory_info().rss

@@ -7,8 +7,6 @@ import os
 import subprocess
 from pathlib import Path
 
-import psutil
-
 from coverline_bench.clients import PACKAGE_ROOT, Clients
 from coverline_bench.measure import free_port
 
@@ -42,9 +40,6 @@ class Quack:
 
     def clients(self, count: int) -> Clients:
         return Clients(os.environ["QUACK_PYTHON"], "quack", self.address, count)
-
-    def rss(self) -> int:
-        return psutil.Process(self.process.pid).memory_info().rss
 
     def close(self) -> None:
         assert self.process.stdin is not None

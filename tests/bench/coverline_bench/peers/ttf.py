@@ -30,24 +30,23 @@ class Ttf:
         return session
 
 
-def open_and_count(folder: Path) -> None:
-    TimeSeriesTable.open(str(folder))
+def open_table(folder: str) -> None:
+    TimeSeriesTable.open(folder)
 
 
 def bulk_peak_rss(folder: Path, files: list[Path]) -> int:
     """Peak resident bytes of a fresh process that appends Arrow stream files, each read batch by batch."""
     script = (
-        "import sys\n"
+        "import os, sys\n"
         "from pathlib import Path\n"
         "import pyarrow as pa\n"
+        "from coverline_bench.measure import peak_rss\n"
         "from coverline_bench.peers.ttf import Ttf\n"
         "table = Ttf(Path(sys.argv[1]), 'request_datetime', ['slot'])\n"
         "for file in sys.argv[2:]:\n"
         "    with pa.OSFile(file) as source:\n"
         "        table.append(pa.ipc.open_stream(source))\n"
-        # Not getrusage: its peak is inherited from the process that forked.
-        "lines = Path('/proc/self/status').read_text().splitlines()\n"
-        "print(next(int(line.split()[1]) * 1024 for line in lines if line.startswith('VmHWM')))\n"
+        "print(peak_rss(os.getpid()))\n"
     )
     output = subprocess.check_output([sys.executable, "-c", script, str(folder), *map(str, files)], text=True)
     return int(output)

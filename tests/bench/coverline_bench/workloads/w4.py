@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from timeseries_table_format import TimeSeriesTable
-
 from coverline_bench import generate
 from coverline_bench.agree import require_agreement
 from coverline_bench.coverline import Coverline
@@ -126,7 +124,7 @@ def opened(ours: Coverline) -> dict[str, Spread]:
 def opened_ttf(theirs: ttf.Ttf) -> dict[str, Spread]:
     taken: dict[str, list[float]] = {"ttf open": [], "ttf first query": []}
     for _ in range(OPENINGS):
-        taken["ttf open"].append(seconds(lambda: TimeSeriesTable.open(theirs.folder)) * 1e3)
+        taken["ttf open"].append(seconds(lambda: ttf.open_table(theirs.folder)) * 1e3)
         session = theirs.session("small")
         taken["ttf first query"].append(seconds(lambda: session.sql(FIRST_QUERY)) * 1e3)
     return {name: spread(values) for name, values in taken.items()}
