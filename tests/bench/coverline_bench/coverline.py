@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import subprocess
@@ -37,6 +38,8 @@ class Coverline:
             stderr=subprocess.DEVNULL,
             text=True,
         )
+        # A run that ends with an error leaves no server behind.
+        atexit.register(self.process.kill)
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line.startswith("listening on "):

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from coverline_bench.clients import Append, Outcome
 from coverline_bench.measure import cpu_seconds, free_port
@@ -31,7 +33,7 @@ class Postgres:
 
     def __init__(self, programs: Path) -> None:
         self.programs = programs
-        self.as_user: dict[str, object] = {}
+        self.as_user: dict[str, Any] = {}
         self.folder = Path(tempfile.mkdtemp(prefix="coverline-postgres-"))
         if os.geteuid() == 0:
             account = pwd.getpwnam(USER)
@@ -95,7 +97,8 @@ class Postgres:
         return cpu_seconds(self.process.pid)
 
     def close(self) -> None:
-        self.process.terminate()
+        # The fast shutdown: clients that are still there are sent away.
+        self.process.send_signal(signal.SIGINT)
         self.process.wait()
         shutil.rmtree(self.folder)
 

@@ -47,7 +47,8 @@ def queries(context: Context, stores: Stores, frames: arctic.Arctic, lazy: polar
     next_day, next_minute = day + timedelta(days=1), minute + timedelta(minutes=1)
     columns = ", ".join(COLUMNS)
     candles = (
-        "date_trunc('day', ts) AS day, FIRST(open) AS o, max(high) AS h, min(low) AS l, LAST(close) AS c, sum(volume) AS v FROM bars"
+        "date_trunc('day', ts) AS day, FIRST(open) AS o, max(high) AS h, min(low) AS l, LAST(close) AS c, sum(volume) AS v "
+        "FROM bars"
     )
 
     def ask(title: str, query: str, others: Questions) -> None:

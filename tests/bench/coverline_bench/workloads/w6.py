@@ -3,6 +3,7 @@ the rows in memory and stores nothing."""
 
 from __future__ import annotations
 
+import atexit
 import os
 import subprocess
 from pathlib import Path
@@ -28,6 +29,7 @@ def run(context: Context) -> None:
     file = context.folder / "rows.parquet"
     pq.write_table(data, file)
     bare = subprocess.Popen([bare_server(), str(file)], stdout=subprocess.PIPE, text=True)
+    atexit.register(bare.kill)
     assert bare.stdout is not None
     bare_client = flight.connect(bare.stdout.readline().split()[-1])
     ours = Coverline(context.folder / "coverline")
@@ -52,9 +54,8 @@ def run(context: Context) -> None:
 
     taken = interleaved({"coverline": put, "bare": lambda: append(bare_client, "rows", data)}, context.repeat)
     rates = {name: rate(gigabytes, value) for name, value in taken.items()}
-    context.report.add(
-        Row("W6 DoPut (Coverline encodes Parquet and syncs)", "GB/s", rates["coverline"], {"bare": rates["bare"]}, "bare", (">=", 0.7))
-    )
+    mine, bound = rates["coverline"], {"bare": rates["bare"]}
+    context.report.add(Row("W6 DoPut (Coverline encodes Parquet and syncs)", "GB/s", mine, bound, "bare", (">=", 0.7)))
     ours.close()
     bare.kill()
     bare.wait()
