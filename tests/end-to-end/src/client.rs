@@ -23,7 +23,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 /// What an append answered.
 pub type Receipt = AppendReceipt;
 
-/// Why an append was not acknowledged.
+/// Why an append, or another change, was not acknowledged.
 #[derive(Debug)]
 pub enum AppendError {
     /// The server said no, with this code; C2 lists which codes mean "not committed".
@@ -83,6 +83,15 @@ impl Client {
     pub async fn execute(&self, sql: &str) -> TestResult<i64> {
         let mut client = FlightSqlServiceClient::new(self.channel.clone());
         Ok(client.execute_update(sql.to_owned(), None).await?)
+    }
+
+    /// The same, telling a refusal from a lost answer.
+    ///
+    /// # Errors
+    /// See [`AppendError`].
+    pub async fn change(&self, sql: &str) -> Result<i64, AppendError> {
+        let mut client = FlightSqlServiceClient::new(self.channel.clone());
+        client.execute_update(sql.to_owned(), None).await.map_err(append_error)
     }
 
     /// One append of some batches (at least one, for their schema).

@@ -4,9 +4,13 @@
 //! Owns starting, killing and stopping servers on port 0 and temporary folders. What is asserted belongs to the tests.
 
 mod client;
+pub mod ledger;
+mod outcome;
 mod server;
+pub mod trace;
 
 pub use client::{AppendError, Client, Receipt};
+pub use outcome::{reached, skipped};
 pub use server::Server;
 
 /// Anything that can go wrong in a test helper.

@@ -7,13 +7,14 @@ use std::process::Stdio;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
-use crate::TestResult;
+use crate::{Client, TestResult};
 
 /// A running server; killed when dropped.
 #[derive(Debug)]
 pub struct Server {
     child: Child,
     address: String,
+    data_dir: PathBuf,
 }
 
 impl Server {
@@ -56,7 +57,7 @@ impl Server {
             .strip_prefix("listening on grpc://")
             .ok_or_else(|| format!("unexpected first line: {line}"))?
             .to_owned();
-        Ok(Self { child, address })
+        Ok(Self { child, address, data_dir: data_dir.to_owned() })
     }
 
     /// `host:port`.
@@ -64,11 +65,40 @@ impl Server {
         &self.address
     }
 
+    /// The folder served.
+    pub fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
+    /// A connection of its own.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn client(&self) -> TestResult<Client> {
+        Client::connect(&self.address).await
+    }
+
+    /// Number of the process.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn id(&self) -> TestResult<u32> {
+        Ok(self.child.id().ok_or("the server is gone already")?)
+    }
+
     /// SIGKILL, and waits until the process is gone.
     ///
     /// # Errors
     /// Of the operating system.
     pub async fn kill(mut self) -> TestResult {
+        self.end().await
+    }
+
+    /// The same for a server that stays in its place until another replaces it.
+    ///
+    /// # Errors
+    /// Of the operating system.
+    pub async fn end(&mut self) -> TestResult {
         self.child.kill().await?;
         Ok(())
     }
@@ -78,7 +108,7 @@ impl Server {
     /// # Errors
     /// When the exit code is not 0.
     pub async fn stop(mut self) -> TestResult {
-        let id = self.child.id().ok_or("the server is gone already")?;
+        let id = self.id()?;
         let sent = Command::new("kill").arg("-TERM").arg(id.to_string()).status().await?;
         if !sent.success() {
             return Err("kill -TERM did not work".into());

@@ -3,13 +3,7 @@
 //!
 //! Runs on a small tmpfs, which needs the right to mount; without it the test says so and proves nothing.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stdout,
-    reason = "tests"
-)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -18,7 +12,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use coverline_proto::flight::OverlapPolicy;
-use end_to_end::{AppendError, Client, Server};
+use end_to_end::{AppendError, Client, Server, skipped};
 use tonic::Code;
 
 /// A tmpfs that is unmounted when dropped.
@@ -88,7 +82,7 @@ async fn start(data: &Path) -> (Server, Client) {
 #[tokio::test]
 async fn full_disk_refuses_appends_and_recovers() {
     let Some(disk) = SmallDisk::mount("16m") else {
-        println!("not shown: mounting a tmpfs needs more rights");
+        skipped("full disk", "mounting a tmpfs needs more rights");
         return;
     };
     let data = disk.path.join("data");

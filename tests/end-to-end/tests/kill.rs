@@ -20,7 +20,7 @@ use arrow::array::{
     Array, ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
 use coverline_proto::flight::OverlapPolicy;
-use end_to_end::{AppendError, Client, Server};
+use end_to_end::{AppendError, Client, Server, reached};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
@@ -176,8 +176,11 @@ async fn sigkill_at_random_moments_loses_no_acknowledged_append() {
         writers.iter().flat_map(|writer| writer.acknowledged.values().copied()).collect();
     versions.sort_unstable();
     versions.dedup();
-    println!(
-        "{kills} kills, {acknowledged} acknowledged appends, {resolved} lost answers resolved"
+    reached(
+        "kill under load",
+        &format!(
+            "{kills} kills, {acknowledged} acknowledged appends, {resolved} lost answers resolved, seed {seed}"
+        ),
     );
     assert_eq!(versions.len(), acknowledged, "every acknowledged append has a version of its own");
     assert!(acknowledged > kills, "the ingest was not busy");
