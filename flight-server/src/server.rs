@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow_flight::flight_service_server::FlightServiceServer;
+use futures::FutureExt;
 use tokio::net::TcpListener;
 use tokio::runtime::{self, Runtime};
 use tokio::sync::oneshot;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tower::util::MapRequestLayer;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::cancellation;
 use crate::config::ServerConfig;
@@ -37,6 +38,11 @@ pub enum ServeError {
     /// The transport failed.
     #[error("the server stopped: {0}")]
     Transport(#[from] tonic::transport::Error),
+    /// The outcome of a commit is unknown, which only a fresh start can settle (C14).
+    #[error(
+        "{0}; the server has stopped: start it again, which verifies the log and takes what is in it for committed"
+    )]
+    OutcomeUnknown(String),
     /// The process cannot be told to stop.
     #[error("cannot listen for signals: {0}")]
     Signal(#[source] io::Error),
@@ -62,7 +68,8 @@ pub async fn run(
     serve_engine(listener, engine, config.drain_time, shutdown).await
 }
 
-/// Opens the root and serves it on a listener that is bound already, until `shutdown` ends.
+/// Opens the root and serves it on a listener that is bound already, until `shutdown` ends or nobody knows whether a commit is
+/// durable.
 ///
 /// Clients may connect from the start: they wait in the listener's queue while the root opens.
 ///
@@ -115,15 +122,20 @@ async fn serve_engine(
     // Nagle on an accepted socket costs four fifths of DoPut's throughput, and tonic's own tcp_nodelay does not reach a
     // listener that is handed in.
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    let service = FlightServiceServer::new(CoverlineService::new(engine))
+    let service = FlightServiceServer::new(CoverlineService::new(Arc::clone(&engine)))
         .max_decoding_message_size(limits::REQUEST_MESSAGE_BYTES_MAX)
         .max_encoding_message_size(usize::MAX);
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<FlightServiceServer<CoverlineService>>().await;
 
     let (draining, drain_started) = oneshot::channel::<()>();
+    let alarm = engine.catalog().alarm().clone();
+    let raised = alarm.clone();
     let stop = async move {
-        shutdown.await;
+        tokio::select! {
+            () = shutdown => {}
+            reason = raised.raised() => error!(%reason, "stopping, since the outcome of a commit is unknown"),
+        }
         health.set_not_serving::<FlightServiceServer<CoverlineService>>().await;
         // The receiver lives as long as the server does.
         let _unheard = draining.send(());
@@ -155,5 +167,8 @@ async fn serve_engine(
             warn!(seconds = drain_time.as_secs(), "calls still in flight are cut off");
         }
     }
-    Ok(())
+    match alarm.raised().now_or_never() {
+        Some(reason) => Err(ServeError::OutcomeUnknown(reason)),
+        None => Ok(()),
+    }
 }

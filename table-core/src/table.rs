@@ -14,7 +14,7 @@ use crate::clock::Clock;
 use crate::coverage::CoverageDelta;
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::record::Action;
-use crate::log::{CommitBody, Decision, Head, LogStore, encode_schema, encode_spec};
+use crate::log::{Alarm, CommitBody, Decision, Head, LogStore, encode_schema, encode_spec};
 use crate::schema::TableSpec;
 use crate::snapshot::Snapshot;
 use crate::storage::{DiskSpace, DurableStore};
@@ -34,6 +34,7 @@ const DISK_FLOOR_FRACTION: u64 = 20;
 pub(crate) struct TableContext {
     pub(crate) store: Arc<dyn DurableStore>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) alarm: Alarm,
     pub(crate) disk_floor_bytes: Option<u64>,
 }
 
@@ -82,14 +83,16 @@ impl Table {
             shares_record: false,
         };
         let log = LogStore::of_table(Arc::clone(&context.store), id);
-        let head = Head::create(log, Arc::clone(&context.clock), label(name), body).await?;
+        let (clock, alarm) = (Arc::clone(&context.clock), context.alarm.clone());
+        let head = Head::create(log, clock, alarm, label(name), body).await?;
         Ok(Self::over(context, id, name, head))
     }
 
     /// Reads a table from its log.
     pub(crate) async fn open(context: &TableContext, id: TableId, name: &str) -> Result<Self> {
         let log = LogStore::of_table(Arc::clone(&context.store), id);
-        let head = Head::open(log, Arc::clone(&context.clock), label(name)).await?;
+        let (clock, alarm) = (Arc::clone(&context.clock), context.alarm.clone());
+        let head = Head::open(log, clock, alarm, label(name)).await?;
         let table = Self::over(context, id, name, head);
         let found = table.snapshot().table_id;
         if found != id {

@@ -24,7 +24,7 @@ use self::state::{CatalogState, SCHEMA_NAME};
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::record::Action;
-use crate::log::{CommitBody, Decision, Head, LogStore};
+use crate::log::{Alarm, CommitBody, Decision, Head, LogStore};
 use crate::schema::TableSpec;
 use crate::storage::{DurableStore, LocalStore, create_root, layout};
 use crate::table::{Table, TableContext};
@@ -96,7 +96,8 @@ impl Catalog {
         lock: Option<RootLock>,
     ) -> Result<Arc<Self>> {
         let log = LogStore::of_catalog(Arc::clone(&store));
-        let (clock, label) = (Arc::clone(&options.clock), "the catalog".to_owned());
+        let (clock, alarm) = (Arc::clone(&options.clock), Alarm::default());
+        let label = "the catalog".to_owned();
         let listing = log.list().await?;
         let head = if listing.records.is_empty() && listing.checkpoints.is_empty() {
             let tables = store.list(layout::TABLES).await.map_err(|error| {
@@ -118,13 +119,14 @@ impl Catalog {
                 ));
             }
             let body = CommitBody { operation: "create".to_owned(), ..CommitBody::default() };
-            Head::create(log, clock, label, body).await?
+            Head::create(log, clock, alarm.clone(), label, body).await?
         } else {
-            Head::open(log, clock, label).await?
+            Head::open(log, clock, alarm.clone(), label).await?
         };
         let context = TableContext {
             store,
             clock: options.clock,
+            alarm,
             disk_floor_bytes: options.disk_floor_bytes,
         };
         Ok(Arc::new(Self {
@@ -141,6 +143,12 @@ impl Catalog {
         if let Some(lock) = &self.lock {
             lock.write_note(note);
         }
+    }
+
+    /// Raised when the outcome of a commit to the catalog or to any table is unknown: the server has to end then, and the next
+    /// start finds out (C14).
+    pub fn alarm(&self) -> &Alarm {
+        &self.context.alarm
     }
 
     /// Storage of the root.

@@ -12,7 +12,7 @@ use futures::future::{BoxFuture, FutureExt, join_all};
 
 use super::group::GROUP_COMMITS_MAX;
 use super::record::Action;
-use super::tests::{TableHead, clock, create, filled, log_on, log_over, open, set};
+use super::tests::{TableHead, clock, create, create_watched, filled, log_on, log_over, open, set};
 use super::*;
 use crate::error::{Error, ErrorKind, Result};
 use crate::snapshot::Snapshot;
@@ -170,8 +170,10 @@ async fn who_was_refused_for_a_commit_that_fails_gets_another_try() {
 async fn an_unknown_outcome_is_unknown_to_all_who_rest_on_it() {
     let disk = SimDisk::new();
     let flaky = FlakyStore::over(Arc::new(disk.store(clock(1))));
-    let head = create(log_over(flaky.clone()), 1).await;
+    let alarm = Alarm::default();
+    let head = create_watched(log_over(flaky.clone()), 1, alarm.clone()).await;
     claim(&head, "old", "x").await.unwrap();
+    assert_eq!(alarm.raised().now_or_never(), None);
     flaky.next_puts([PutFault::NotDurable]);
     let outcomes = join_all([
         claim(&head, "old", "refused whatever happens"),
@@ -189,6 +191,8 @@ async fn an_unknown_outcome_is_unknown_to_all_who_rest_on_it() {
         Err(ErrorKind::Indeterminate),
     ];
     assert_eq!(kinds(&outcomes), expected);
+    let reason = alarm.raised().now_or_never().unwrap();
+    assert!(reason.contains("version 3"), "{reason}");
     let later = claim(&head, "b", "x").await.unwrap_err();
     assert_eq!(later.kind(), ErrorKind::Unavailable);
     let opened = open(log_on(&disk, 2), 2).await.unwrap().current();

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
+use super::alarm::Alarm;
 use super::checkpoint::CHECKPOINT_EVERY;
 use super::frame::{self, FrameKind};
 use super::group::{CommitBody, Decision, Draft, Planned, Queue, Verdict, Waiting};
@@ -38,6 +39,7 @@ const CHECKPOINT_RETRY_EVERY: u64 = CHECKPOINT_EVERY / 10;
 pub(crate) struct Head<S> {
     log: LogStore,
     clock: Arc<dyn Clock>,
+    alarm: Alarm,
     /// What the log is of, for messages: `table "prices"`.
     label: String,
     current: RwLock<Arc<S>>,
@@ -58,17 +60,23 @@ type Closed = (ErrorKind, String);
 
 impl<S: State> Head<S> {
     /// The head of an existing log.
-    pub(crate) async fn open(log: LogStore, clock: Arc<dyn Clock>, label: String) -> Result<Self> {
+    pub(crate) async fn open(
+        log: LogStore,
+        clock: Arc<dyn Clock>,
+        alarm: Alarm,
+        label: String,
+    ) -> Result<Self> {
         let opened: Opened<S> = open::open_newest(&log)
             .await
             .map_err(|error| Error::from(error).context(format!("cannot open {label}")))?;
-        Ok(Self::at(log, clock, label, opened.state, opened.checkpoint))
+        Ok(Self::at(log, clock, alarm, label, opened.state, opened.checkpoint))
     }
 
     /// Starts a log with its first record.
     pub(crate) async fn create(
         log: LogStore,
         clock: Arc<dyn Clock>,
+        alarm: Alarm,
         label: String,
         body: CommitBody,
     ) -> Result<Self> {
@@ -86,19 +94,24 @@ impl<S: State> Head<S> {
             .map_err(|error| Error::internal(format!("cannot create {label}: {error}")))?;
         match attempt.publish(&log).await? {
             PublishOutcome::Committed => {
-                Ok(Self::at(log, clock, label, Arc::new(state), Version(0)))
+                Ok(Self::at(log, clock, alarm, label, Arc::new(state), Version(0)))
             }
             PublishOutcome::Lost(_) => Err(Error::new(
                 ErrorKind::Conflict,
                 format!("{label} was being created by another server; try again"),
             )),
-            PublishOutcome::Unknown(error) => Err(indeterminate(&label, Version(1), error)),
+            PublishOutcome::Unknown(error) => {
+                let unknown = indeterminate(&label, Version(1), error);
+                alarm.raise(unknown.message());
+                Err(unknown)
+            }
         }
     }
 
     fn at(
         log: LogStore,
         clock: Arc<dyn Clock>,
+        alarm: Alarm,
         label: String,
         state: Arc<S>,
         checkpoint: Version,
@@ -106,6 +119,7 @@ impl<S: State> Head<S> {
         Self {
             log,
             clock,
+            alarm,
             label,
             current: RwLock::new(state),
             queue: Queue::default(),
@@ -261,7 +275,9 @@ impl<S: State> Head<S> {
                         self.label
                     ),
                 );
-                self.settle_unknown(planned, &base, &indeterminate(&self.label, version, error));
+                let unknown = indeterminate(&self.label, version, error);
+                self.alarm.raise(unknown.message());
+                self.settle_unknown(planned, &base, &unknown);
                 Vec::new()
             }
             Err(error) => settle_unpublished(planned, &base, &Error::from(error)),

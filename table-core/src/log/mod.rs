@@ -4,6 +4,7 @@
 //! [`Snapshot`](crate::Snapshot), `checkpoint` saves the fold: all pure. `store` is the only I/O; `open` finds a version in
 //! it, and `head` is the newest one and the only way to add to it, with `group` deciding which commits share a record.
 
+mod alarm;
 pub mod checkpoint;
 mod error;
 pub(crate) mod frame;
@@ -15,6 +16,7 @@ pub mod replay;
 mod schema;
 mod store;
 
+pub use alarm::Alarm;
 pub use error::LogError;
 pub use frame::{Digest, Frame, FrameKind};
 pub use group::{CommitBody, Decision};

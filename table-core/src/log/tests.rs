@@ -50,11 +50,17 @@ fn create_body() -> CommitBody {
 }
 
 pub(super) async fn create(log: LogStore, seed: u64) -> TableHead {
-    Arc::new(Head::create(log, clock(seed), "table \"t\"".to_owned(), create_body()).await.unwrap())
+    create_watched(log, seed, Alarm::default()).await
+}
+
+/// As [`create`], with an alarm to listen to.
+pub(super) async fn create_watched(log: LogStore, seed: u64, alarm: Alarm) -> TableHead {
+    let label = "table \"t\"".to_owned();
+    Arc::new(Head::create(log, clock(seed), alarm, label, create_body()).await.unwrap())
 }
 
 pub(super) async fn open(log: LogStore, seed: u64) -> Result<TableHead> {
-    Head::open(log, clock(seed), "table \"t\"".to_owned()).await.map(Arc::new)
+    Head::open(log, clock(seed), Alarm::default(), "table \"t\"".to_owned()).await.map(Arc::new)
 }
 
 fn body(key: &str) -> CommitBody {
