@@ -11,6 +11,7 @@ pub mod clock;
 pub mod coverage;
 pub mod datafusion;
 mod error;
+pub mod hot;
 pub mod log;
 pub mod scan;
 pub mod schema;

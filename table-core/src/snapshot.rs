@@ -7,6 +7,7 @@ use coverline_proto::log as proto;
 use imbl::{HashMap, Vector};
 
 use crate::coverage::Coverage;
+use crate::hot::HotSet;
 use crate::log::Digest;
 use crate::schema::{TableLayout, TableSpec};
 use crate::segment::SegmentMeta;
@@ -27,9 +28,11 @@ pub struct Snapshot {
     pub layout: Option<Arc<TableLayout>>,
     /// Live segments in commit order.
     pub segments: Vector<Arc<SegmentMeta>>,
+    /// Rows of small appends that no flush has made a segment of.
+    pub hot: HotSet,
     /// Which (entity, bucket) pairs hold rows; empty on plain tables.
     pub coverage: Coverage,
-    /// Rows in all segments.
+    /// Rows in all segments, and hot rows.
     pub row_count: u64,
     /// Bytes of all segment files.
     pub file_bytes: u64,
@@ -37,7 +40,7 @@ pub struct Snapshot {
     pub append_ids: HashMap<(String, String), Arc<proto::AppendId>>,
     /// User properties.
     pub properties: HashMap<String, String>,
-    /// The version that added each live segment.
+    /// The version that added each live segment, and each append's hot rows under their id.
     pub(crate) segment_versions: HashMap<SegmentId, Version>,
     /// The append ids in commit order, for forgetting the oldest. A key that was used again is in it more than once.
     pub(crate) append_order: Vector<Arc<proto::AppendId>>,

@@ -136,6 +136,7 @@ pub(super) fn segment_actions(meta: &SegmentMeta, delta: &CoverageDelta) -> Vec<
         actions.push(Action::CoverageDelta(proto::CoverageDelta {
             segment_id: Bytes::copy_from_slice(meta.id.as_bytes()),
             encoded: delta.encode().into(),
+            version: 0,
         }));
     }
     actions

@@ -57,7 +57,8 @@ pub(super) fn arrange(
     Arranged { segments: by_index, ordering: Vec::new() }
 }
 
-fn declared_ordering(layout: &TableLayout) -> Option<LexOrdering> {
+/// The order of rows that are sorted by (entity, index).
+pub(super) fn declared_ordering(layout: &TableLayout) -> Option<LexOrdering> {
     let columns = layout.entities.iter().copied().chain(layout.index);
     LexOrdering::new(columns.filter_map(|position| {
         let name = layout.schema.fields().get(position)?.name();

@@ -2,6 +2,7 @@
 
 mod functions;
 mod groups;
+mod memory;
 mod provider;
 mod statistics;
 

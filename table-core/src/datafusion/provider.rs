@@ -1,8 +1,8 @@
 //! [`SnapshotProvider`]: one table at one version, as DataFusion sees it.
 //!
-//! A scan is a plain `DataSourceExec` over explicit Parquet files. Which files is decided by `scan`; how they are grouped
-//! and ordered by `layout`; what is known of them without a read by `statistics`; their bytes come through
-//! `segment::reader`.
+//! A scan is a plain `DataSourceExec` over explicit Parquet files, beside one over the hot rows when there are any. Which
+//! files and rows is decided by `scan`; how files are grouped and ordered by `groups`; what is known of them without a read
+//! by `statistics`; their bytes come through `segment::reader`, the hot rows through `memory`.
 
 use std::sync::Arc;
 
@@ -20,10 +20,12 @@ use datafusion::error::Result;
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
+use datafusion::physical_plan::union::UnionExec;
 
+use super::memory::HotSource;
 use super::{groups, statistics};
-use crate::scan;
-use crate::schema::{TableLayout, portable_schema};
+use crate::scan::{self, Part};
+use crate::schema::TableLayout;
 use crate::segment::SegmentMeta;
 use crate::segment::reader::{ScanSegment, SegmentCache, SegmentReaderFactory};
 use crate::snapshot::Snapshot;
@@ -32,7 +34,7 @@ use crate::storage::{DurableStore, layout as paths};
 /// URL under which the session registers the root's object store.
 pub const TABLE_STORE_URL: &str = "coverline://root";
 
-/// One table at one version. Scans are a plain `DataSourceExec` over explicit Parquet files.
+/// One table at one version. Scans are a plain `DataSourceExec` over explicit Parquet files, and one over hot rows.
 #[derive(Debug)]
 pub struct SnapshotProvider {
     snapshot: Arc<Snapshot>,
@@ -54,7 +56,7 @@ impl SnapshotProvider {
         let schema = snapshot
             .layout
             .as_ref()
-            .map_or_else(|| Arc::new(Schema::empty()), |layout| portable_schema(&layout.schema));
+            .map_or_else(|| Arc::new(Schema::empty()), |layout| Arc::clone(&layout.query_schema));
         Self { snapshot, table: table.into(), store, cache, schema }
     }
 
@@ -75,7 +77,62 @@ impl SnapshotProvider {
         if !columns.contains(&true) {
             return file;
         }
-        file.with_statistics(Arc::new(statistics::of_segment(segment, layout, columns)))
+        let known = statistics::of_part(Part::Segment(segment), layout, columns);
+        file.with_statistics(Arc::new(known))
+    }
+
+    /// The scan of some segments.
+    fn scan_segments(
+        &self,
+        state: &dyn Session,
+        layout: &TableLayout,
+        segments: &[Arc<SegmentMeta>],
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let columns = groups::columns_known(layout, projection);
+        let mut options = TableParquetOptions {
+            global: state.config_options().execution.parquet.clone(),
+            ..TableParquetOptions::default()
+        };
+        if statistics::may_hold_nan(segments, layout, &columns) {
+            // Parquet's own bounds leave NaN out, but NaN is the greatest float to a filter: they would lose rows.
+            options.global.pruning = false;
+            options.global.enable_page_index = false;
+        }
+        let reader_factory = SegmentReaderFactory::new(
+            Arc::clone(&self.table),
+            self.store.object_store(),
+            Arc::clone(&self.cache),
+        );
+        let late = options.global.pushdown_filters || selects_entities(filters, layout);
+        let mut source = ParquetSource::new(Arc::clone(&self.schema))
+            .with_table_parquet_options(options)
+            .with_pushdown_filters(late)
+            .with_parquet_file_reader_factory(Arc::new(reader_factory));
+        let implied = scan::implied_filters(layout, filters);
+        if let Some(implied) = scan::physical_filter(implied, &self.schema) {
+            source = source.with_predicate(implied);
+        }
+
+        let segment_statistics = statistics::of_segments(segments.iter(), layout, &columns);
+        let arranged = groups::arrange(segments, layout, projection);
+        let table_folder = paths::table(self.snapshot.table_id);
+        let files = arranged
+            .segments
+            .iter()
+            .map(|segment| Self::file(&table_folder, segment, layout, &columns))
+            .collect();
+        let config =
+            FileScanConfigBuilder::new(ObjectStoreUrl::parse(TABLE_STORE_URL)?, Arc::new(source))
+                .with_file_groups(groups::split(files, state.config_options()))
+                .with_output_ordering(arranged.ordering)
+                .with_statistics(segment_statistics)
+                .with_projection_indices(projection.cloned())?
+                .with_limit(limit)
+                .build();
+        Ok(DataSourceExec::from_data_source(config))
     }
 }
 
@@ -99,11 +156,10 @@ impl TableProvider for SnapshotProvider {
     fn statistics(&self) -> Option<Statistics> {
         let layout = self.snapshot.layout.as_ref()?;
         let columns = vec![true; layout.schema.fields().len()];
-        Some(statistics::of_segments(
-            self.snapshot.segments.iter().map(Arc::as_ref),
-            layout,
-            &columns,
-        ))
+        let hot = self.snapshot.hot.view(layout).ok()?;
+        let segments = self.snapshot.segments.iter().map(|segment| Part::Segment(segment));
+        let parts = segments.chain(hot.as_deref().map(Part::Hot));
+        Some(statistics::of_parts(parts, layout, &columns))
     }
 
     async fn scan(
@@ -113,58 +169,24 @@ impl TableProvider for SnapshotProvider {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let segments = scan::prune_segments(&self.snapshot, filters);
-        let Some(layout) = self.snapshot.layout.as_ref().filter(|_| !segments.is_empty()) else {
+        let empty = || -> Result<Arc<dyn ExecutionPlan>> {
             let schema = match projection {
                 Some(projection) => Arc::new(self.schema.project(projection)?),
                 None => Arc::clone(&self.schema),
             };
-            return Ok(Arc::new(EmptyExec::new(schema)));
+            Ok(Arc::new(EmptyExec::new(schema)))
         };
-
-        let columns = groups::columns_known(layout, projection);
-        let mut options = TableParquetOptions {
-            global: state.config_options().execution.parquet.clone(),
-            ..TableParquetOptions::default()
-        };
-        if statistics::may_hold_nan(&segments, layout, &columns) {
-            // Parquet's own bounds leave NaN out, but NaN is the greatest float to a filter: they would lose rows.
-            options.global.pruning = false;
-            options.global.enable_page_index = false;
+        let Some(layout) = self.snapshot.layout.as_deref() else { return empty() };
+        let pruned = scan::prune(&self.snapshot, filters)?;
+        let segments = (!pruned.segments.is_empty()).then(|| {
+            self.scan_segments(state, layout, &pruned.segments, projection, filters, limit)
+        });
+        let hot = pruned.hot.map(|view| HotSource::scan(view, layout, projection, limit));
+        match (segments.transpose()?, hot.transpose()?) {
+            (Some(segments), Some(hot)) => UnionExec::try_new(vec![segments, hot]),
+            (Some(one), None) | (None, Some(one)) => Ok(one),
+            (None, None) => empty(),
         }
-        let reader_factory = SegmentReaderFactory::new(
-            Arc::clone(&self.table),
-            self.store.object_store(),
-            Arc::clone(&self.cache),
-        );
-        let late = options.global.pushdown_filters || selects_entities(filters, layout);
-        let mut source = ParquetSource::new(Arc::clone(&self.schema))
-            .with_table_parquet_options(options)
-            .with_pushdown_filters(late)
-            .with_parquet_file_reader_factory(Arc::new(reader_factory));
-        let implied = scan::implied_filters(layout, filters);
-        if let Some(implied) = scan::physical_filter(implied, &self.schema) {
-            source = source.with_predicate(implied);
-        }
-
-        let segment_statistics =
-            statistics::of_segments(segments.iter().map(Arc::as_ref), layout, &columns);
-        let arranged = groups::arrange(&segments, layout, projection);
-        let table_folder = paths::table(self.snapshot.table_id);
-        let files = arranged
-            .segments
-            .iter()
-            .map(|segment| Self::file(&table_folder, segment, layout, &columns))
-            .collect();
-        let config =
-            FileScanConfigBuilder::new(ObjectStoreUrl::parse(TABLE_STORE_URL)?, Arc::new(source))
-                .with_file_groups(groups::split(files, state.config_options()))
-                .with_output_ordering(arranged.ordering)
-                .with_statistics(segment_statistics)
-                .with_projection_indices(projection.cloned())?
-                .with_limit(limit)
-                .build();
-        Ok(DataSourceExec::from_data_source(config))
     }
 }
 

@@ -1,4 +1,4 @@
-//! What the log knows of segments, as DataFusion's `Statistics`: exact, so that `count(*)`, `min` and `max` are answered
+//! What is known of segments and hot rows, as DataFusion's `Statistics`: exact, so that `count(*)`, `min` and `max` are answered
 //! without a read. Pure.
 
 use std::cmp::Ordering;
@@ -7,34 +7,39 @@ use std::sync::Arc;
 use datafusion::common::stats::Precision;
 use datafusion::common::{ColumnStatistics, ScalarValue, Statistics};
 
-use crate::scan::column_bounds;
+use crate::scan::Part;
 use crate::schema::TableLayout;
 use crate::segment::SegmentMeta;
 
-/// Statistics of one file; columns that `wanted` does not name are left unknown.
-pub(super) fn of_segment(
-    segment: &SegmentMeta,
+/// Statistics of one part; columns that `wanted` does not name are left unknown.
+pub(super) fn of_part(part: Part<'_>, layout: &TableLayout, wanted: &[bool]) -> Statistics {
+    of_parts(std::iter::once(part), layout, wanted)
+}
+
+/// Statistics of several segments together; columns that `wanted` does not name are left unknown.
+pub(super) fn of_segments<'a>(
+    segments: impl Iterator<Item = &'a Arc<SegmentMeta>>,
     layout: &TableLayout,
     wanted: &[bool],
 ) -> Statistics {
-    of_segments(std::iter::once(segment), layout, wanted)
+    of_parts(segments.map(|segment| Part::Segment(segment)), layout, wanted)
 }
 
-/// Statistics of several files together; columns that `wanted` does not name are left unknown.
-pub(super) fn of_segments<'a>(
-    segments: impl Iterator<Item = &'a SegmentMeta>,
+/// Statistics of several parts together; columns that `wanted` does not name are left unknown.
+pub(super) fn of_parts<'a>(
+    parts: impl Iterator<Item = Part<'a>>,
     layout: &TableLayout,
     wanted: &[bool],
 ) -> Statistics {
     let mut rows = 0_u64;
     let mut bytes = 0_u64;
     let mut columns: Vec<Folded> = vec![Folded::default(); layout.schema.fields().len()];
-    for segment in segments {
-        rows += segment.row_count;
-        bytes += segment.file_bytes;
+    for part in parts {
+        rows += part.row_count();
+        bytes += part.bytes();
         for (position, folded) in columns.iter_mut().enumerate() {
             if wanted.get(position).copied().unwrap_or(false) {
-                folded.add(segment, layout, position);
+                folded.add(part, layout, position);
             }
         }
     }
@@ -63,7 +68,7 @@ pub(super) fn may_hold_nan(
         *wanted
             && field.data_type().is_floating()
             && segments.iter().any(|segment| {
-                column_bounds(segment, layout, position).is_none_or(|stats| {
+                Part::Segment(segment).bounds(layout, position).is_none_or(|stats| {
                     stats.min.is_none() && stats.null_count != segment.row_count
                 })
             })
@@ -74,7 +79,7 @@ fn exact(count: u64) -> Precision<usize> {
     usize::try_from(count).map_or(Precision::Absent, Precision::Exact)
 }
 
-/// Bounds and nulls of one column over the segments so far.
+/// Bounds and nulls of one column over the parts so far.
 #[derive(Debug, Clone, Default)]
 struct Folded {
     nulls: u64,
@@ -85,8 +90,8 @@ struct Folded {
 }
 
 impl Folded {
-    fn add(&mut self, segment: &SegmentMeta, layout: &TableLayout, position: usize) {
-        let Some(stats) = column_bounds(segment, layout, position) else {
+    fn add(&mut self, part: Part<'_>, layout: &TableLayout, position: usize) {
+        let Some(stats) = part.bounds(layout, position) else {
             (self.nulls_unknown, self.bounds_unknown) = (true, true);
             return;
         };
@@ -97,7 +102,7 @@ impl Folded {
                 self.bounds_unknown |= !keep(&mut self.max, max, Ordering::Greater);
             }
             // Nothing but nulls does not move the bounds of the rest.
-            _ => self.bounds_unknown |= stats.null_count != segment.row_count,
+            _ => self.bounds_unknown |= stats.null_count != part.row_count(),
         }
     }
 

@@ -80,6 +80,7 @@ pub(super) fn save(snapshot: &Snapshot) -> proto::Checkpoint {
         coverage_digest: snapshot.coverage.digest(),
         append_ids: snapshot.append_order.iter().map(|id| proto::AppendId::clone(id)).collect(),
         catalog_tables: Vec::new(),
+        inline_rows: snapshot.hot.iter().map(|rows| rows.to_proto()).collect(),
     }
 }
 
@@ -105,6 +106,18 @@ pub(super) fn restore(checkpoint: proto::Checkpoint) -> Result<Snapshot, ReplayE
         added = version;
         snapshot.add_segment(segment, version)?;
     }
+    let mut added = Version(1);
+    for rows in &checkpoint.inline_rows {
+        let version = Version(rows.version);
+        if version < added || version.0 > checkpoint.version {
+            return Err(ReplayError::contradiction(format!(
+                "it lists inline rows of version {version} out of order"
+            )));
+        }
+        added = version;
+        snapshot.add_inline_rows(rows, version)?;
+    }
+    snapshot.check_ownership(Version(1))?;
     snapshot.coverage = Coverage::decode(&checkpoint.coverage)
         .map_err(|error| ReplayError::contradiction(error.to_string()))?;
     let digest = snapshot.coverage.digest();

@@ -142,7 +142,11 @@ fn action_json(action: &Action, layout: Option<&TableLayout>) -> Value {
             json!({ "remove_segment": { "segment_id": segment_text(&remove.segment_id) } })
         }
         Action::CoverageDelta(delta) => {
-            json!({ "coverage_delta": coverage_json(&delta.segment_id, &delta.encoded) })
+            let mut pairs = coverage_json(&delta.segment_id, &delta.encoded);
+            if delta.version != 0 {
+                pairs["owner_version"] = delta.version.into();
+            }
+            json!({ "coverage_delta": pairs })
         }
         Action::SetSchema(set) => {
             json!({ "set_schema": { "schema": schema_json(&set.ipc_schema) } })

@@ -12,6 +12,7 @@ use imbl::{HashMap, Vector};
 use super::record::{Action, Record};
 use super::{Digest, LogError, decode_schema, decode_spec};
 use crate::coverage::{Coverage, CoverageDelta};
+use crate::hot::{HotRows, HotSet};
 use crate::schema::{TableLayout, TableSpec};
 use crate::segment::SegmentMeta;
 use crate::snapshot::Snapshot;
@@ -168,7 +169,7 @@ impl State for Snapshot {
     }
 
     fn fold_digest(&self) -> u64 {
-        self.coverage.digest()
+        self.coverage.digest().wrapping_add(self.hot.digest())
     }
 }
 
@@ -210,6 +211,7 @@ impl Snapshot {
             layout,
             segments: Vector::new(),
             segment_versions: HashMap::new(),
+            hot: HotSet::default(),
             coverage: Coverage::default(),
             row_count: 0,
             file_bytes: 0,
@@ -224,6 +226,7 @@ impl Snapshot {
         for action in actions {
             self.act(record.version, action)?;
         }
+        self.check_ownership(record.version)?;
         self.version = record.version;
         self.commit_time_us = record.commit_time_us;
         for id in &record.append_ids {
@@ -249,11 +252,9 @@ impl Snapshot {
                 self.add_segment(add, version)
             }
             Action::RemoveSegment(remove) => self.remove_segment(&remove.segment_id),
-            Action::CoverageDelta(delta) => self.add_coverage(delta),
-            Action::SetSchema(set) => {
-                self.layout = Some(bound(&self.spec, &set.ipc_schema)?);
-                Ok(())
-            }
+            Action::CoverageDelta(delta) if delta.version == 0 => self.add_coverage(delta),
+            Action::CoverageDelta(delta) => self.check_moved(version, delta),
+            Action::SetSchema(set) => self.set_schema(set),
             Action::SetProperties(set) => {
                 for (key, value) in &set.properties {
                     // An empty value takes the property away.
@@ -265,7 +266,7 @@ impl Snapshot {
                 }
                 Ok(())
             }
-            Action::InlineRows(_) => Err(ReplayError::future("inline rows")),
+            Action::InlineRows(rows) => self.add_inline_rows(rows, version),
             Action::MaskSegment(_) => Err(ReplayError::future("ownership masks")),
             Action::CreateTable(_) => {
                 Err(ReplayError::contradiction("it creates a table that exists"))
@@ -297,10 +298,51 @@ impl Snapshot {
         Ok(())
     }
 
+    /// Adds the rows of a small append, as a record or a checkpoint holds them.
+    pub(super) fn add_inline_rows(
+        &mut self,
+        stored: &proto::InlineRows,
+        version: Version,
+    ) -> Result<(), ReplayError> {
+        let layout = self
+            .layout
+            .as_ref()
+            .ok_or_else(|| ReplayError::contradiction("it adds rows before a schema"))?;
+        let rows =
+            HotRows::from_proto(stored, version, layout).map_err(ReplayError::contradiction)?;
+        if self.segment_versions.insert(rows.id, version).is_some() {
+            return Err(ReplayError::contradiction(format!("it adds rows {} again", rows.id)));
+        }
+        self.row_count = self
+            .row_count
+            .checked_add(rows.row_count())
+            .ok_or_else(|| ReplayError::contradiction("rows in all exceed 64 bits"))?;
+        self.hot.push(rows);
+        Ok(())
+    }
+
+    /// A table's schema never changes once it has one, and inline rows are read by it.
+    fn set_schema(&mut self, set: &proto::SetSchema) -> Result<(), ReplayError> {
+        let layout = bound(&self.spec, &set.ipc_schema)?;
+        if let Some(before) = &self.layout
+            && before.schema != layout.schema
+            && !self.hot.is_empty()
+        {
+            return Err(ReplayError::future("a change of the schema below inline rows"));
+        }
+        self.layout = Some(layout);
+        Ok(())
+    }
+
     fn remove_segment(&mut self, id: &[u8]) -> Result<(), ReplayError> {
         let unknown = || ReplayError::contradiction("it removes a segment that is not there");
         let id = SegmentId::from_slice(id).ok_or_else(unknown)?;
         let version = *self.segment_versions.get(&id).ok_or_else(unknown)?;
+        if let Some(removed) = self.hot.remove(id, version) {
+            self.segment_versions.remove(&id);
+            self.row_count -= removed.row_count();
+            return Ok(());
+        }
         // Segments are in commit order, so the versions that added them find the place without looking at each.
         let versions = &self.segment_versions;
         let searched = self.segments.binary_search_by(|segment| {
@@ -323,16 +365,52 @@ impl Snapshot {
         if self.spec.index.is_none() {
             return Err(ReplayError::contradiction("it covers buckets of a plain table"));
         }
-        let delta = CoverageDelta::decode(&delta.encoded)
+        let pairs = CoverageDelta::decode(&delta.encoded)
             .map_err(|error| ReplayError::contradiction(error.to_string()))?;
-        let owned = self.coverage.overlap(&delta);
+        let owned = self.coverage.overlap(&pairs);
         if !owned.is_empty() {
             return Err(ReplayError::contradiction(format!(
                 "it covers {} pairs that an earlier version owns",
                 owned.pair_count()
             )));
         }
-        self.coverage.add(&delta);
+        self.coverage.add(&pairs);
+        self.hot.own(&delta.segment_id, &delta.encoded);
+        Ok(())
+    }
+
+    /// Checks pairs whose rows moved and whose owner stays: they must be covered, and by an earlier version.
+    fn check_moved(
+        &self,
+        version: Version,
+        delta: &proto::CoverageDelta,
+    ) -> Result<(), ReplayError> {
+        let pairs = CoverageDelta::decode(&delta.encoded)
+            .map_err(|error| ReplayError::contradiction(error.to_string()))?;
+        if delta.version >= version.0 {
+            return Err(ReplayError::contradiction(format!(
+                "it says that version {} owns rows that it moves",
+                delta.version
+            )));
+        }
+        let (covered, moved) = (self.coverage.overlap(&pairs).pair_count(), pairs.pair_count());
+        if covered != moved {
+            return Err(ReplayError::contradiction(format!(
+                "it moves rows of {moved} pairs, of which {covered} are covered"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Inline rows, here those since `version`, come with the pairs that they cover, and on plain tables with none.
+    pub(super) fn check_ownership(&self, version: Version) -> Result<(), ReplayError> {
+        let newest = self.hot.iter().rev().take_while(|rows| rows.version >= version);
+        for rows in newest.filter(|rows| rows.owned.is_empty() == self.spec.index.is_some()) {
+            return Err(ReplayError::contradiction(format!(
+                "what it says of the pairs of rows {} does not fit the table",
+                rows.id
+            )));
+        }
         Ok(())
     }
 

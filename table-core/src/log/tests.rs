@@ -160,11 +160,11 @@ fn newer_formats_and_unknown_actions_ask_for_an_upgrade() {
 async fn known_but_unused_features_are_refused_and_never_published() {
     let disk = SimDisk::new();
     let head = filled(&disk, 1).await;
-    let rows = Action::InlineRows(proto::InlineRows::default());
-    let record = Record { actions: vec![rows.clone()], append_ids: vec![], ..sample() };
+    let mask = Action::MaskSegment(proto::MaskSegment::default());
+    let record = Record { actions: vec![mask.clone()], append_ids: vec![], ..sample() };
     let error = State::apply(head.current().as_ref(), &record, [0; 32]).unwrap_err();
     assert!(matches!(error, replay::ReplayError::Future { .. }), "{error}");
-    let body = CommitBody { actions: vec![rows], ..CommitBody::default() };
+    let body = CommitBody { actions: vec![mask], ..CommitBody::default() };
     let refused = head.commit(move |_| Ok(Decision::Commit(body.clone()))).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Internal);
     assert_eq!(disk.peek(&record_file(2)), None);

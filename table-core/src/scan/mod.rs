@@ -1,7 +1,6 @@
-//! From a query's filters to the segments that can hold matching rows. Pure.
+//! From a query's filters to the segments and hot rows that can match. Pure.
 
 mod predicate;
 mod prune;
 
-pub use prune::prune_segments;
-pub(crate) use prune::{column_bounds, filter_support, implied_filters, physical_filter};
+pub(crate) use prune::{Part, filter_support, implied_filters, physical_filter, prune};

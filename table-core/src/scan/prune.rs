@@ -1,13 +1,16 @@
-//! Which segments can hold rows that match.
+//! Which segments, and which hot rows, can match.
 //!
 //! First by index range, a comparison of two integers per segment, so that one day out of ten thousand segments costs
-//! little; then by DataFusion's `PruningPredicate` over the exact statistics of the segments that are left.
+//! little; then by DataFusion's `PruningPredicate` over the exact statistics of the parts that are left. Hot rows are in
+//! memory: the index range cuts them to the row.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, UInt64Array};
+use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Field, SchemaRef};
+use arrow::error::ArrowError;
 use datafusion::common::pruning::PruningStatistics;
 use datafusion::common::{Column, DFSchema, ScalarValue};
 use datafusion::execution::context::ExecutionProps;
@@ -19,15 +22,70 @@ use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 
 use super::predicate::{self, IndexColumn, Span};
+use crate::hot::HotView;
 use crate::schema::{TableLayout, field_id};
+use crate::segment::buffer::index_values;
 use crate::segment::{ColumnStats, SegmentMeta};
 use crate::snapshot::Snapshot;
 use crate::types::IndexType;
 
-/// The segments of `snapshot` that can hold a row for which every filter is true. Never drops one that can.
-pub fn prune_segments(snapshot: &Snapshot, filters: &[Expr]) -> Vec<Arc<SegmentMeta>> {
-    let Some(layout) = &snapshot.layout else { return Vec::new() };
-    let mut kept: Vec<Arc<SegmentMeta>> = Vec::new();
+/// What of a snapshot a scan has to look at.
+#[derive(Debug, Default)]
+pub(crate) struct Pruned {
+    /// In commit order.
+    pub(crate) segments: Vec<Arc<SegmentMeta>>,
+    /// Never empty.
+    pub(crate) hot: Option<Arc<HotView>>,
+}
+
+/// What is read whole or not at all.
+#[derive(Clone, Copy)]
+pub(crate) enum Part<'a> {
+    Segment(&'a SegmentMeta),
+    Hot(&'a HotView),
+}
+
+impl Part<'_> {
+    /// Rows.
+    pub(crate) fn row_count(&self) -> u64 {
+        match self {
+            Self::Segment(segment) => segment.row_count,
+            Self::Hot(view) => view.batch().num_rows() as u64,
+        }
+    }
+
+    /// Bytes of the file, or in memory.
+    pub(crate) fn bytes(&self) -> u64 {
+        match self {
+            Self::Segment(segment) => segment.file_bytes,
+            Self::Hot(view) => view.batch().get_array_memory_size() as u64,
+        }
+    }
+
+    /// What is known of one column.
+    pub(crate) fn bounds(&self, layout: &TableLayout, column: usize) -> Option<ColumnStats> {
+        match self {
+            Self::Segment(segment) => column_bounds(segment, layout, column),
+            Self::Hot(view) => view.column(layout, column).cloned(),
+        }
+    }
+}
+
+impl Pruned {
+    /// Segments first, then the hot rows.
+    fn parts(&self) -> impl Iterator<Item = Part<'_>> + Clone {
+        let segments = self.segments.iter().map(|segment| Part::Segment(segment));
+        segments.chain(self.hot.as_deref().map(Part::Hot))
+    }
+}
+
+/// The parts of `snapshot` that can hold a row for which every filter is true. Never drops one that can.
+///
+/// # Errors
+/// When Arrow cannot put hot rows together.
+pub(crate) fn prune(snapshot: &Snapshot, filters: &[Expr]) -> Result<Pruned, ArrowError> {
+    let Some(layout) = &snapshot.layout else { return Ok(Pruned::default()) };
+    let mut kept = Pruned::default();
     let index = IndexColumn::of(layout);
     let filters: Vec<Expr> = filters.iter().cloned().map(unnormalize_col).collect();
     let filters: Vec<Expr> = match &index {
@@ -47,19 +105,47 @@ pub fn prune_segments(snapshot: &Snapshot, filters: &[Expr]) -> Vec<Arc<SegmentM
         {
             continue;
         }
-        kept.push(Arc::clone(segment));
+        kept.segments.push(Arc::clone(segment));
     }
-    if kept.is_empty() {
-        return kept;
+    kept.hot = snapshot.hot.view(layout)?;
+    if let (Some(view), Some((index, wanted))) = (&kept.hot, &wanted) {
+        kept.hot = cut(view, layout, index, *wanted)?;
     }
-    let Some(keep) = prune_by_statistics(layout, &kept, filters) else { return kept };
+    if kept.parts().next().is_none() {
+        return Ok(kept);
+    }
+    let Some(keep) = prune_by_statistics(layout, &kept, filters) else { return Ok(kept) };
     let mut keep = keep.into_iter();
-    kept.retain(|_| keep.next().unwrap_or(true));
-    kept
+    kept.segments.retain(|_| keep.next().unwrap_or(true));
+    kept.hot = kept.hot.filter(|_| keep.next().unwrap_or(true));
+    Ok(kept)
+}
+
+/// The rows of a view whose index value lies in `wanted`; `None` when there are none.
+fn cut(
+    view: &Arc<HotView>,
+    layout: &TableLayout,
+    index: &IndexColumn<'_>,
+    wanted: Span,
+) -> Result<Option<Arc<HotView>>, ArrowError> {
+    let span = view.index_range().map(|range| span_of(range, index));
+    match (span, layout.index.and_then(|at| index_values(view.batch().column(at)))) {
+        (Some(span), Some(_)) if !wanted.overlaps(span) => Ok(None),
+        (Some(span), Some(values)) if !wanted.contains(span) => {
+            let inside = |value: &i64| {
+                let number = index.number(*value);
+                wanted.first <= number && number <= wanted.last
+            };
+            let mask: BooleanArray = values.iter().map(|value| Some(inside(value))).collect();
+            let rows = filter_record_batch(view.batch(), &mask)?;
+            Ok((rows.num_rows() > 0).then(|| Arc::new(HotView::of(rows, layout))))
+        }
+        _ => Ok(Some(Arc::clone(view))),
+    }
 }
 
 /// For each filter, whether pruning alone applies it: `Exact` when each segment holds only rows for which it is true or
-/// only rows for which it is not, so that nobody has to look at the rows again.
+/// only rows for which it is not, so that nobody has to look at the rows again. Hot rows are always cut to such a filter.
 pub(crate) fn filter_support(
     snapshot: &Snapshot,
     filters: &[&Expr],
@@ -111,7 +197,7 @@ pub(crate) fn physical_filter(
 }
 
 /// What the log knows of one column of a segment. The index column's bounds are known even without statistics.
-pub(crate) fn column_bounds(
+fn column_bounds(
     segment: &SegmentMeta,
     layout: &TableLayout,
     column: usize,
@@ -155,30 +241,33 @@ fn index_scalar(index: Option<IndexType>, field: &Field, value: i64) -> Option<S
 }
 
 fn segment_span(segment: &SegmentMeta, index: &IndexColumn<'_>) -> Option<Span> {
-    let (first, last) = segment.index_range?;
-    Some(Span { first: index.number(first), last: index.number(last) })
+    segment.index_range.map(|range| span_of(range, index))
 }
 
-/// Which segments to keep, or `None` when the filters say nothing that statistics could answer.
+fn span_of((first, last): (i64, i64), index: &IndexColumn<'_>) -> Span {
+    Span { first: index.number(first), last: index.number(last) }
+}
+
+/// Which parts to keep, or `None` when the filters say nothing that statistics could answer.
 fn prune_by_statistics(
     layout: &TableLayout,
-    segments: &[Arc<SegmentMeta>],
+    kept: &Pruned,
     filters: Vec<Expr>,
 ) -> Option<Vec<bool>> {
     let filter = physical_filter(filters, &layout.schema)?;
     let predicate = PruningPredicateBuilder::new()
         .with_file_schema(Arc::clone(&layout.schema))
         .build(filter)?;
-    predicate.prune(&SegmentStatistics { layout, segments }).ok()
+    predicate.prune(&PartStatistics { layout, parts: kept.parts().collect() }).ok()
 }
 
-/// Statistics of a list of segments, as DataFusion asks for them.
-struct SegmentStatistics<'a> {
+/// Statistics of a list of parts, as DataFusion asks for them.
+struct PartStatistics<'a> {
     layout: &'a TableLayout,
-    segments: &'a [Arc<SegmentMeta>],
+    parts: Vec<Part<'a>>,
 }
 
-impl SegmentStatistics<'_> {
+impl PartStatistics<'_> {
     fn values(
         &self,
         column: &Column,
@@ -186,16 +275,14 @@ impl SegmentStatistics<'_> {
     ) -> Option<ArrayRef> {
         let position = self.layout.schema.index_of(&column.name).ok()?;
         let unknown = ScalarValue::try_from(self.layout.schema.field(position).data_type()).ok()?;
-        ScalarValue::iter_to_array(self.segments.iter().map(|segment| {
-            column_bounds(segment, self.layout, position)
-                .and_then(&pick)
-                .unwrap_or_else(|| unknown.clone())
+        ScalarValue::iter_to_array(self.parts.iter().map(|part| {
+            part.bounds(self.layout, position).and_then(&pick).unwrap_or_else(|| unknown.clone())
         }))
         .ok()
     }
 }
 
-impl PruningStatistics for SegmentStatistics<'_> {
+impl PruningStatistics for PartStatistics<'_> {
     fn min_values(&self, column: &Column) -> Option<ArrayRef> {
         self.values(column, |stats| stats.min)
     }
@@ -205,24 +292,21 @@ impl PruningStatistics for SegmentStatistics<'_> {
     }
 
     fn num_containers(&self) -> usize {
-        self.segments.len()
+        self.parts.len()
     }
 
     fn null_counts(&self, column: &Column) -> Option<ArrayRef> {
         let position = self.layout.schema.index_of(&column.name).ok()?;
         let counts: UInt64Array = self
-            .segments
+            .parts
             .iter()
-            .map(|segment| {
-                column_bounds(segment, self.layout, position).map(|stats| stats.null_count)
-            })
+            .map(|part| part.bounds(self.layout, position).map(|stats| stats.null_count))
             .collect();
         Some(Arc::new(counts))
     }
 
     fn row_counts(&self) -> Option<ArrayRef> {
-        let counts: UInt64Array =
-            self.segments.iter().map(|segment| Some(segment.row_count)).collect();
+        let counts: UInt64Array = self.parts.iter().map(|part| Some(part.row_count())).collect();
         Some(Arc::new(counts))
     }
 

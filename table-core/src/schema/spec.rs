@@ -9,7 +9,7 @@ use std::sync::Arc;
 use arrow::array::timezone::Tz;
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 
-use super::portable::{children, portable_schema_with_ids, portable_type};
+use super::portable::{children, portable_schema, portable_schema_with_ids, portable_type};
 use crate::types::{BucketParseError, BucketWidth, Bucketing, EntityType, IndexType};
 
 /// Top-level columns of a table, at most.
@@ -135,6 +135,7 @@ impl TableSpec {
         let portable = portable_schema_with_ids(schema);
         let Some(index) = &self.index else {
             return Ok(TableLayout {
+                query_schema: portable_schema(&portable),
                 schema: portable,
                 index: None,
                 index_type: None,
@@ -178,8 +179,10 @@ impl TableSpec {
                 }
             })
             .collect();
+        let schema = Schema::new(fields);
         Ok(TableLayout {
-            schema: Arc::new(Schema::new(fields)),
+            query_schema: portable_schema(&schema),
+            schema: Arc::new(schema),
             index: Some(index_position),
             index_type: Some(index_type),
             entities,
@@ -195,6 +198,8 @@ impl TableSpec {
 pub struct TableLayout {
     /// Portable schema: field ids assigned; index and entity columns not nullable.
     pub schema: SchemaRef,
+    /// The same without field ids: what queries see.
+    pub query_schema: SchemaRef,
     /// Position of the index column; `None` on plain tables, and then the fields below are empty.
     pub index: Option<usize>,
     /// Type of the index column.

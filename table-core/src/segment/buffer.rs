@@ -6,13 +6,16 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::buffer::ScalarBuffer;
+use arrow::compute::{concat_batches, interleave};
 use arrow::datatypes::{
-    DataType, Int64Type, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType,
+    DataType, Int64Type, SchemaRef, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType,
     TimestampNanosecondType, TimestampSecondType, UInt64Type,
 };
+use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 
 use crate::coverage::CoverageDelta;
@@ -119,6 +122,24 @@ pub struct SegmentRows {
     pub bytes: usize,
 }
 
+impl SegmentRows {
+    /// All rows as one batch, in file order.
+    ///
+    /// # Errors
+    /// When the columns of the batches do not fit together.
+    pub fn to_batch(&self, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
+        let Some(order) = &self.order else {
+            return concat_batches(schema, &self.batches);
+        };
+        let columns = (0..schema.fields().len()).map(|column| {
+            let arrays: Vec<&dyn Array> =
+                self.batches.iter().map(|batch| batch.column(column).as_ref()).collect();
+            interleave(&arrays, order)
+        });
+        RecordBatch::try_new(Arc::clone(schema), columns.collect::<Result<_, _>>()?)
+    }
+}
+
 impl SegmentBuffer {
     /// An empty buffer of a table.
     pub fn new(layout: &TableLayout) -> Self {
@@ -137,6 +158,16 @@ impl SegmentBuffer {
             last: None,
             index_range: None,
         }
+    }
+
+    /// Rows taken.
+    pub fn row_count(&self) -> usize {
+        self.row_count
+    }
+
+    /// Arrow bytes taken, about.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// No row yet.

@@ -8,3 +8,4 @@ mod stats;
 pub mod writer;
 
 pub use meta::{ColumnStats, RowGroupMeta, SegmentMeta};
+pub(crate) use stats::column_stats;

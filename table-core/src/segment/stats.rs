@@ -14,6 +14,11 @@ use super::ColumnStats;
 /// not be exact.
 const STATISTIC_BYTES_MAX: usize = 256;
 
+/// Statistics of one whole column under its field id.
+pub(crate) fn column_stats(array: &ArrayRef, field_id: i32) -> ColumnStats {
+    Collected::of(array).finish(field_id)
+}
+
 /// Statistics of the rows of one column that were seen so far.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Collected {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::compute::{SortColumn, lexsort_to_indices, take_record_batch};
 use arrow::datatypes::SchemaRef;
+use coverline_proto::log::InlineRows;
 use datafusion::common::ScalarValue;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::prelude::{SessionConfig, SessionContext};
@@ -13,10 +14,11 @@ use parquet::arrow::ArrowWriter;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
 use parquet::file::properties::WriterProperties;
 use table_core::datafusion::{SegmentCache, SnapshotProvider, TABLE_STORE_URL};
+use table_core::hot::{self, HotRows, HotSet};
 use table_core::schema::{TableLayout, TableSpec, field_id};
 use table_core::segment::{ColumnStats, RowGroupMeta, SegmentMeta};
 use table_core::storage::{DurableStore, layout};
-use table_core::types::{EntityKey, EntityValue, SegmentId, TableId};
+use table_core::types::{EntityKey, EntityValue, SegmentId, TableId, Version};
 use table_core::{Catalog, CatalogOptions, Snapshot};
 use uuid::Uuid;
 
@@ -27,6 +29,7 @@ pub(crate) struct Fixture {
     pub empty: Snapshot,
     pub layout: Arc<TableLayout>,
     pub segments: Vec<Arc<SegmentMeta>>,
+    pub hot: HotSet,
     pub cache: Arc<SegmentCache>,
 }
 
@@ -47,6 +50,7 @@ impl Fixture {
             layout: Arc::clone(empty.layout.as_ref().unwrap()),
             empty,
             segments: Vec::new(),
+            hot: HotSet::default(),
             cache: Arc::new(SegmentCache::default()),
         }
     }
@@ -55,9 +59,8 @@ impl Fixture {
         self.root.path().join(layout::segment(self.table_id, self.segments[segment].id))
     }
 
-    /// Sorts the rows by (entity, index) and writes them as one more segment.
-    pub(crate) fn add_segment(&mut self, batch: &RecordBatch, rows_per_group: usize) {
-        let id = SegmentId(Uuid::new_v4());
+    /// Sorts the rows by (entity, index).
+    fn sorted(&self, batch: &RecordBatch) -> RecordBatch {
         let keys: Vec<SortColumn> = self
             .layout
             .entities
@@ -70,8 +73,24 @@ impl Fixture {
             true => batch.clone(),
             false => take_record_batch(batch, &lexsort_to_indices(&keys, None).unwrap()).unwrap(),
         };
-        let batch = RecordBatch::try_new(Arc::clone(&self.layout.schema), batch.columns().to_vec())
-            .unwrap();
+        RecordBatch::try_new(Arc::clone(&self.layout.schema), batch.columns().to_vec()).unwrap()
+    }
+
+    /// Makes the rows those of one more small append.
+    pub(crate) fn add_hot(&mut self, batch: &RecordBatch) {
+        let rows = InlineRows {
+            segment_id: Uuid::new_v4().into_bytes().to_vec().into(),
+            ipc_stream: hot::encode(&self.sorted(batch)).unwrap(),
+            row_count: batch.num_rows() as u64,
+            ..InlineRows::default()
+        };
+        self.hot.push(HotRows::from_proto(&rows, Version(2), &self.layout).unwrap());
+    }
+
+    /// Writes the rows as one more segment.
+    pub(crate) fn add_segment(&mut self, batch: &RecordBatch, rows_per_group: usize) {
+        let id = SegmentId(Uuid::new_v4());
+        let batch = self.sorted(batch);
         let properties = WriterProperties::builder()
             .set_max_row_group_row_count(Some(rows_per_group))
             .set_data_page_row_count_limit(rows_per_group.div_ceil(4))
@@ -159,7 +178,9 @@ impl Fixture {
     pub(crate) fn snapshot(&self) -> Snapshot {
         let mut snapshot = self.empty.clone();
         snapshot.segments = self.segments.iter().cloned().collect();
+        snapshot.hot = self.hot.clone();
         snapshot.row_count = self.segments.iter().map(|segment| segment.row_count).sum();
+        snapshot.row_count += self.hot.row_count();
         snapshot.file_bytes = self.segments.iter().map(|segment| segment.file_bytes).sum();
         snapshot
     }

@@ -1,0 +1,18 @@
+//! Hot rows: rows of small appends that live in the log itself and in memory, until a flush makes one segment of many.
+//!
+//! A one-row append so costs one durable object and not two. `codec` is the bytes of such rows in a record, `set` what a
+//! snapshot keeps of them and how much at most, `view` the sorted whole that queries read. Pure.
+
+mod codec;
+mod set;
+mod view;
+
+pub use codec::encode;
+pub use set::{
+    FLUSH_APPENDS, FLUSH_BYTES, FLUSH_ROWS, HOT_APPENDS_MAX, HOT_BYTES_MAX, HOT_ROWS_MAX, HotRows,
+    HotSet, INLINE_BYTES_MAX,
+};
+pub use view::HotView;
+
+#[cfg(test)]
+mod tests;
