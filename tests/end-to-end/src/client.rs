@@ -146,3 +146,11 @@ fn append_error(error: FlightError) -> AppendError {
         },
     }
 }
+
+/// The code of an error that the server sent; `None` for a lost connection, and for errors of the test itself.
+pub fn code_of(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Option<Code> {
+    match error.downcast_ref::<FlightError>()? {
+        FlightError::Tonic(status) => status.get_details_error_info().map(|_| status.code()),
+        _ => None,
+    }
+}

@@ -34,14 +34,22 @@ const NOT_COMMITTED: [Code; 11] = [
     Code::Unavailable,
 ];
 
-/// What became of an append.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fate {
+/// What is known of a change after its answer (C2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
     /// Acknowledged.
-    Committed(Receipt),
+    Committed,
     /// Not committed, and never will be.
     Refused(Code),
     /// Nobody knows yet.
+    Unknown,
+}
+
+/// What became of an append.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Fate {
+    Committed(Receipt),
+    Refused(Code),
     Unknown,
 }
 
@@ -139,27 +147,34 @@ impl Ledger {
         client.append(&self.table, OverlapPolicy::Reject, &self.append_id(hour), batches).await
     }
 
-    /// Takes note of an answer, which must be one of the three outcomes of C2.
+    /// Takes note of an answer, which must be one of the three outcomes of C2 and say so in its details.
     ///
     /// # Errors
     /// When it is none of them, or goes against what is known of this hour.
-    pub fn record(&mut self, hour: i64, answer: &Answer) -> TestResult<Fate> {
-        let fate = fate_of(answer)?;
+    pub fn record(&mut self, hour: i64, answer: &Answer) -> TestResult<Outcome> {
+        let outcome = outcome_of(answer)?;
+        if let Err(AppendError::Refused { details, .. }) = answer
+            && !details.contains_key("committed")
+        {
+            return Err(format!("{answer:?} does not say whether rows were committed").into());
+        }
         let known = self.fates.entry(hour).or_insert(Fate::Unknown);
-        match (&*known, &fate) {
-            (Fate::Committed(first), Fate::Committed(again)) => {
+        match (&*known, answer, outcome) {
+            (Fate::Committed(first), Ok(again), _) => {
                 let expected = Receipt { repeated: true, ..first.clone() };
                 if expected != *again {
                     return Err(format!("hour {hour}: {first:?}, then {again:?}").into());
                 }
             }
-            (Fate::Committed(_), Fate::Refused(code)) => {
+            (Fate::Committed(_), _, Outcome::Refused(code)) => {
                 return Err(format!("hour {hour} is committed and was refused by {code:?}").into());
             }
-            (Fate::Committed(_), Fate::Unknown) => {}
-            _ => *known = fate.clone(),
+            (_, Ok(receipt), _) => *known = Fate::Committed(receipt.clone()),
+            (_, _, Outcome::Refused(code)) => *known = Fate::Refused(code),
+            // Knows no more than before.
+            _ => {}
         }
-        Ok(fate)
+        Ok(outcome)
     }
 
     /// Sends the next hour, which must be committed: the table is not wedged.
@@ -169,8 +184,9 @@ impl Ledger {
     pub async fn append(&mut self, client: &Client) -> TestResult<i64> {
         let hour = self.next_hour();
         let answer = self.send(client, hour).await;
-        match self.record(hour, &answer)? {
-            Fate::Committed(receipt) if !receipt.repeated => Ok(hour),
+        self.record(hour, &answer)?;
+        match &answer {
+            Ok(receipt) if !receipt.repeated => Ok(hour),
             _ => Err(format!("table {} is wedged: hour {hour}: {answer:?}", self.table).into()),
         }
     }
@@ -227,8 +243,9 @@ impl Ledger {
         let unknown = self.unknown();
         for hour in &unknown {
             let answer = self.send(client, *hour).await;
-            match self.record(*hour, &answer)? {
-                Fate::Committed(receipt) if receipt.repeated == found.contains(hour) => {}
+            self.record(*hour, &answer)?;
+            match &answer {
+                Ok(receipt) if receipt.repeated == found.contains(hour) => {}
                 _ => {
                     let there = if found.contains(hour) { "there" } else { "absent" };
                     return Err(format!(
@@ -289,17 +306,20 @@ fn letters(random: &mut StdRng, length: usize) -> String {
 }
 
 /// Which of the three outcomes an answer is.
-fn fate_of(answer: &Answer) -> TestResult<Fate> {
+///
+/// # Errors
+/// When its code and its details contradict each other.
+pub fn outcome_of<T>(answer: &Result<T, AppendError>) -> TestResult<Outcome> {
     match answer {
-        Ok(receipt) => Ok(Fate::Committed(receipt.clone())),
-        Err(AppendError::Unknown(_)) => Ok(Fate::Unknown),
+        Ok(_) => Ok(Outcome::Committed),
+        Err(AppendError::Unknown(_)) => Ok(Outcome::Unknown),
         Err(AppendError::Refused { code, message, details, .. }) => {
-            let says_no = details.get("committed").map(String::as_str);
-            match (says_no, NOT_COMMITTED.contains(code)) {
-                (Some("no"), true) => Ok(Fate::Refused(*code)),
-                (Some("unknown"), false) => Ok(Fate::Unknown),
+            let committed = details.get("committed").map(String::as_str);
+            match (committed, NOT_COMMITTED.contains(code)) {
+                (Some("no") | None, true) => Ok(Outcome::Refused(*code)),
+                (Some("unknown") | None, false) => Ok(Outcome::Unknown),
                 _ => Err(format!(
-                    "{code:?} ({message}) with committed={says_no:?} is none of the three outcomes"
+                    "{code:?} ({message}) with committed={committed:?} is none of the three outcomes"
                 )
                 .into()),
             }

@@ -5,13 +5,16 @@
 
 mod client;
 pub mod ledger;
+pub mod operations;
 mod outcome;
 mod server;
+pub mod site;
 pub mod trace;
 
-pub use client::{AppendError, Client, Receipt};
+pub use client::{AppendError, Client, Receipt, code_of};
 pub use outcome::{reached, skipped};
-pub use server::Server;
+pub use server::{Server, Starting};
+pub use site::{Site, soak_time};
 
 /// Anything that can go wrong in a test helper.
 pub type TestResult<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>>;

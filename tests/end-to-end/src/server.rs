@@ -4,8 +4,8 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
 
 use crate::{Client, TestResult};
 
@@ -31,33 +31,7 @@ impl Server {
     /// # Errors
     /// As [`Server::start`].
     pub async fn start_with(data_dir: &Path, arguments: &[&str]) -> TestResult<Self> {
-        let stderr = std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(data_dir.with_extension("stderr"))?;
-        let mut child = Command::new(binary()?)
-            .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
-            .arg(data_dir)
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(stderr)
-            .kill_on_drop(true)
-            .spawn()?;
-        let stdout = child.stdout.take().ok_or("no stdout")?;
-        let mut lines = BufReader::new(stdout).lines();
-        let Some(line) = lines.next_line().await? else {
-            let status = child.wait().await?;
-            let stderr = std::fs::read_to_string(data_dir.with_extension("stderr"))?;
-            return Err(
-                format!("the server ended with {status} before it was ready: {stderr}").into()
-            );
-        };
-        let address = line
-            .strip_prefix("listening on grpc://")
-            .ok_or_else(|| format!("unexpected first line: {line}"))?
-            .to_owned();
-        Ok(Self { child, address, data_dir: data_dir.to_owned() })
+        Starting::spawn(data_dir, arguments)?.ready().await
     }
 
     /// `host:port`.
@@ -120,6 +94,103 @@ impl Server {
             Err(format!("the server ended with {status}").into())
         }
     }
+}
+
+/// A server that is not ready yet.
+#[derive(Debug)]
+pub struct Starting {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+    data_dir: PathBuf,
+}
+
+impl Starting {
+    fn spawn(data_dir: &Path, arguments: &[&str]) -> TestResult<Self> {
+        let mut command = Command::new(binary()?);
+        serve(&mut command, data_dir, arguments);
+        command.stdin(Stdio::null());
+        Self::of(command, data_dir)
+    }
+
+    /// A process that becomes the server when it is told to, so that somebody can attach to it before its first call.
+    ///
+    /// # Errors
+    /// When there is no shell.
+    pub fn held(data_dir: &Path, arguments: &[&str]) -> TestResult<Self> {
+        let mut command = Command::new("sh");
+        command.args(["-c", "read -r _ && exec \"$@\"", "sh"]).arg(binary()?);
+        serve(&mut command, data_dir, arguments);
+        command.stdin(Stdio::piped());
+        Self::of(command, data_dir)
+    }
+
+    fn of(mut command: Command, data_dir: &Path) -> TestResult<Self> {
+        let stderr = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(data_dir.with_extension("stderr"))?;
+        let mut child = command.stdout(Stdio::piped()).stderr(stderr).kill_on_drop(true).spawn()?;
+        let stdout = child.stdout.take().ok_or("no stdout")?;
+        let lines = BufReader::new(stdout).lines();
+        Ok(Self { child, lines, data_dir: data_dir.to_owned() })
+    }
+
+    /// Number of the process.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn id(&self) -> TestResult<u32> {
+        Ok(self.child.id().ok_or("the server is gone already")?)
+    }
+
+    /// Lets a held server begin.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub async fn begin(&mut self) -> TestResult {
+        let stdin = self.child.stdin.as_mut().ok_or("not held")?;
+        Ok(stdin.write_all(b"\n").await?)
+    }
+
+    /// Waits for the line that says it is ready.
+    ///
+    /// # Errors
+    /// When it ends before; the error holds what it wrote to stderr.
+    pub async fn ready(mut self) -> TestResult<Server> {
+        let address = self.address().await?;
+        Ok(Server { child: self.child, address, data_dir: self.data_dir })
+    }
+
+    /// The address in that line.
+    ///
+    /// # Errors
+    /// As [`Starting::ready`].
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub async fn address(&mut self) -> TestResult<String> {
+        let Some(line) = self.lines.next_line().await? else {
+            let status = self.child.wait().await?;
+            let stderr = std::fs::read_to_string(self.data_dir.with_extension("stderr"))?;
+            return Err(
+                format!("the server ended with {status} before it was ready: {stderr}").into()
+            );
+        };
+        let address = line.strip_prefix("listening on grpc://");
+        Ok(address.ok_or_else(|| format!("unexpected first line: {line}"))?.to_owned())
+    }
+
+    /// SIGKILL, and waits until the process is gone.
+    ///
+    /// # Errors
+    /// Of the operating system.
+    pub async fn kill(mut self) -> TestResult {
+        Ok(self.child.kill().await?)
+    }
+}
+
+fn serve(command: &mut Command, data_dir: &Path, arguments: &[&str]) {
+    command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(data_dir).args(arguments);
 }
 
 /// The `coverline` binary: `COVERLINE_BIN`, or the one that cargo built beside this test.

@@ -12,7 +12,7 @@ use std::process::Stdio;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, Command};
 
-use crate::{Server, TestResult};
+use crate::TestResult;
 
 /// Calls that change a file system or make a change durable, and those that open a file.
 pub const CHANGING_CALLS: &str = "openat,creat,mkdir,mkdirat,write,writev,pwrite64,pwritev,pwritev2,ftruncate,truncate,fallocate,\
@@ -44,8 +44,17 @@ pub async fn unavailable() -> Option<String> {
 pub struct Call {
     /// Name of the system call.
     pub name: String,
-    /// Path below the data folder; empty for the folder itself.
+    /// Path below the data folder, generalised; empty for the folder itself.
     pub path: String,
+}
+
+/// A call as it was made.
+#[derive(Debug, Clone)]
+pub struct Made {
+    /// What it is in every run.
+    pub call: Call,
+    /// The very file.
+    pub file: PathBuf,
 }
 
 impl fmt::Display for Call {
@@ -68,12 +77,11 @@ impl Tracer {
     ///
     /// # Errors
     /// When strace does not start.
-    pub async fn attach(server: &Server, calls: &str) -> TestResult<Self> {
-        let server_id = server.id()?;
+    pub async fn attach(server: u32, data_dir: &Path, calls: &str) -> TestResult<Self> {
         let mut command = strace(calls, &format!("{calls}:signal=SIGSTOP"));
-        command.arg("-p").arg(server_id.to_string());
-        let output = Output::of(command, server.data_dir()).await?;
-        Ok(Self { output, stopping: HashSet::new(), server: server_id })
+        command.arg("-p").arg(server.to_string());
+        let output = Output::of(command, data_dir).await?;
+        Ok(Self { output, stopping: HashSet::new(), server })
     }
 
     /// Waits until the server stands still, and says what it has called since it stood still before: nearly always one call,
@@ -84,7 +92,7 @@ impl Tracer {
     ///
     /// # Cancel safety
     /// What was read before is kept.
-    pub async fn stopped(&mut self) -> TestResult<Option<Vec<Call>>> {
+    pub async fn stopped(&mut self) -> TestResult<Option<Vec<Made>>> {
         while let Some(line) = self.output.next().await? {
             match line {
                 Line::Signal { thread } => {
@@ -109,7 +117,7 @@ impl Tracer {
     /// # Errors
     /// Of the operating system.
     pub async fn resume(&self) -> TestResult {
-        signal("CONT", self.server).await
+        resume(self.server).await
     }
 
     /// Lets go of the server, which stays stopped when it is.
@@ -127,7 +135,7 @@ impl Tracer {
     pub async fn release(self) -> TestResult {
         let server = self.server;
         self.detach().await?;
-        signal("CONT", server).await
+        resume(server).await
     }
 }
 
@@ -138,15 +146,25 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// From now on, calls of these names on the given paths fail with `errno`: the first by each thread, or all.
+    /// From now on, calls of this name fail with `errno`, in any file or in this one only: the first by each thread, or all.
+    /// A server that stands still stays so until [`resume`].
     ///
     /// # Errors
     /// When strace does not start.
-    pub async fn inject(server: &Server, calls: &str, errno: &str, all: bool) -> TestResult<Self> {
-        let times = if all { "1+" } else { "1" };
-        let mut command = strace(calls, &format!("{calls}:error={errno}:when={times}"));
-        command.arg("-p").arg(server.id()?.to_string());
-        Ok(Self { output: Output::of(command, server.data_dir()).await? })
+    pub async fn inject(
+        server: u32,
+        data_dir: &Path,
+        fault: &Fault,
+        file: Option<&Path>,
+    ) -> TestResult<Self> {
+        let Fault { call, errno, onwards } = fault;
+        let times = if *onwards { "1+" } else { "1" };
+        let mut command = strace(call, &format!("{call}:error={errno}:when={times}"));
+        if let Some(file) = file {
+            command.arg("-P").arg(file);
+        }
+        command.arg("-p").arg(server.to_string());
+        Ok(Self { output: Output::of(command, data_dir).await? })
     }
 
     /// Makes calls succeed again, and says which ones failed.
@@ -158,6 +176,25 @@ impl Faults {
         while self.output.next().await?.is_some() {}
         Ok(self.output.injected.into_iter().collect())
     }
+}
+
+/// Which calls fail, and how.
+#[derive(Debug, Clone)]
+pub struct Fault {
+    /// Name of the system call.
+    pub call: String,
+    /// Such as "EIO".
+    pub errno: &'static str,
+    /// All from the first on, rather than one.
+    pub onwards: bool,
+}
+
+/// Lets a server that stands still run on.
+///
+/// # Errors
+/// Of the operating system.
+pub async fn resume(server: u32) -> TestResult {
+    signal("CONT", server).await
 }
 
 fn strace(traced: &str, injection: &str) -> Command {
@@ -187,7 +224,7 @@ struct Output {
     /// The call that a thread has begun.
     begun: HashMap<u32, String>,
     /// Calls on the data folder that were made and not yet reported.
-    calls: Vec<Call>,
+    calls: Vec<Made>,
     /// Calls on the data folder that were made to fail.
     injected: Vec<Call>,
 }
@@ -253,11 +290,11 @@ impl Output {
             Some(resumed) => self.begun.remove(&thread).unwrap_or_default() + resumed,
             None => text.to_owned(),
         };
-        if let Some(call) = parse_call(&whole, &self.root) {
+        if let Some(made) = parse_call(&whole, &self.root) {
             if whole.ends_with("(INJECTED)") {
-                self.injected.push(call.clone());
+                self.injected.push(made.call.clone());
             }
-            self.calls.push(call);
+            self.calls.push(made);
         }
         Line::Other
     }
@@ -278,7 +315,7 @@ impl Output {
 }
 
 /// The call in a line of strace; `None` when it does not touch anything below `root`.
-fn parse_call(text: &str, root: &Path) -> Option<Call> {
+fn parse_call(text: &str, root: &Path) -> Option<Made> {
     let (name, arguments) = text.split_once('(')?;
     let root = root.to_str()?;
     let mut paths = arguments.match_indices(root).filter_map(|(start, _)| {
@@ -291,7 +328,8 @@ fn parse_call(text: &str, root: &Path) -> Option<Call> {
         "link" | "linkat" | "rename" | "renameat" | "renameat2" => paths.last(),
         _ => paths.next(),
     }?;
-    Some(Call { name: name.to_owned(), path: generalize(path) })
+    let call = Call { name: name.to_owned(), path: generalize(path) };
+    Some(Made { call, file: PathBuf::from(format!("{root}{path}")) })
 }
 
 /// The path without what differs from run to run.
@@ -318,7 +356,7 @@ mod tests {
     use super::*;
 
     fn call(text: &str) -> Option<String> {
-        parse_call(text, Path::new("/r/data")).map(|call| call.to_string())
+        parse_call(text, Path::new("/r/data")).map(|made| made.call.to_string())
     }
 
     #[test]

@@ -1,19 +1,18 @@
-//! C1, C2, C4, C8: the server is killed after every single system call on its data folder, for each kind of change; whatever was
-//! acknowledged is there once, the rest whole or not at all, a retry is answered for what happened, and the next change works.
+//! C1, C2, C4, C8: the server is killed after every single system call on its data folder, for each kind of change, and while
+//! it starts; whatever was acknowledged is there once, the rest whole or not at all, a retry is answered for what happened, and
+//! the next change works.
 //!
 //! Needs strace and the right to trace; without them the test says so and proves nothing.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 
-use coverline_proto::flight::OverlapPolicy;
-use end_to_end::ledger::{Answer, Ledger, Size};
+use end_to_end::ledger::Size;
+use end_to_end::operations::{Appends, Create, Drop, FirstAppend, Operation, RefusedOverlap};
+use end_to_end::site::ARGUMENTS;
 use end_to_end::trace::{self, CHANGING_CALLS, Call, Tracer};
-use end_to_end::{AppendError, Client, Server, TestResult, reached, skipped};
-use futures::future::join_all;
-use tonic::Code;
+use end_to_end::{Site, Starting, TestResult, reached, skipped};
 
 /// Calls of one operation, above which something is wrong with the test.
 const CALLS_MAX: usize = 400;
@@ -22,70 +21,35 @@ const TRIES_MAX: usize = 5;
 /// Appends that are under way together.
 const TOGETHER: usize = 3;
 
-/// A kind of change, and what must hold after it was cut short.
-trait Operation {
-    type Answer: std::fmt::Debug;
-
-    /// What must be there before.
-    async fn prepare(&mut self, client: &Client) -> TestResult;
-
-    /// The change itself.
-    async fn run(&self, client: &Client) -> Self::Answer;
-
-    /// After the restart: compares, tries the change again, and makes another one.
-    async fn verify(&mut self, client: &Client, answer: Self::Answer) -> TestResult;
-}
-
-/// A root with its server.
-struct Site {
-    data: PathBuf,
-    server: Server,
-    _folder: tempfile::TempDir,
-}
-
-impl Site {
-    async fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let data = folder.path().join("data");
-        let server = start(&data).await.unwrap();
-        Self { data, server, _folder: folder }
-    }
-}
-
-async fn start(data: &std::path::Path) -> TestResult<Server> {
-    Server::start_with(data, &["--disk-floor-bytes", "0"]).await
-}
-
-/// Runs the operation once, killing the server after its `point`-th call. Returns the server's successor, the answer, and the
-/// calls; fewer than `point` when the operation ended before.
-async fn run_once<O: Operation>(
+/// Runs the operation, and kills the server as soon as `enough` says so of the calls made, if the operation has not ended
+/// before. Returns the answer and the calls.
+async fn run_until<O: Operation>(
     site: &mut Site,
     operation: &O,
-    point: usize,
+    enough: impl Fn(&[Call]) -> bool,
 ) -> TestResult<(O::Answer, Vec<Call>)> {
-    let client = site.server.client().await?;
-    let mut tracer = Tracer::attach(&site.server, CHANGING_CALLS).await?;
+    let client = site.client().await?;
+    let server = site.server.id()?;
+    let mut tracer = Tracer::attach(server, site.data_dir(), CHANGING_CALLS).await?;
     let mut calls = Vec::new();
     let mut running = std::pin::pin!(operation.run(&client));
-    let answer = loop {
+    loop {
         tokio::select! {
             stopped = tracer.stopped() => {
-                calls.extend(stopped?.ok_or("the server ended by itself")?);
-                if calls.len() >= point {
+                let made = stopped?.ok_or("the server ended by itself")?;
+                calls.extend(made.into_iter().map(|made| made.call));
+                if enough(&calls) {
                     site.server.end().await?;
-                    break running.await;
+                    return Ok((running.await, calls));
                 }
                 tracer.resume().await?;
             }
             answer = &mut running => {
                 tracer.release().await?;
-                site.server.end().await?;
-                break answer;
+                return Ok((answer, calls));
             }
         }
-    };
-    site.server = start(&site.data).await?;
-    Ok((answer, calls))
+    }
 }
 
 /// One kill and everything that must hold after it.
@@ -94,13 +58,17 @@ async fn try_point<O: Operation>(
     operation: &mut O,
     point: usize,
 ) -> TestResult<Vec<Call>> {
-    operation.prepare(&site.server.client().await?).await?;
-    let (answer, calls) = run_once(site, operation, point).await?;
-    let shown = format!("{answer:?}");
-    let client = site.server.client().await?;
-    operation.verify(&client, answer).await.map_err(|error| {
+    operation.prepare(&site.client().await?).await?;
+    let (answer, calls) = run_until(site, operation, |calls| calls.len() >= point).await?;
+    site.restart().await?;
+    let client = site.client().await?;
+    let right = match operation.record(&answer) {
+        Ok(_) => operation.settles(&client).await,
+        Err(error) => Err(error),
+    };
+    right.map_err(|error| {
         let last = calls.last().map(ToString::to_string).unwrap_or_default();
-        format!("last call {last}, answer {shown}: {error}")
+        format!("last call {last}, answer {answer:?}: {error}")
     })?;
     Ok(calls)
 }
@@ -111,7 +79,7 @@ async fn kill_at_every_call<O: Operation>(name: &str, mut operation: O) -> BTree
         skipped(&format!("kill at every call of {name}"), &why);
         return BTreeSet::new();
     }
-    let mut site = Site::new().await;
+    let mut site = Site::new().await.unwrap();
     let mut seen = BTreeSet::new();
     let (mut point, mut tries) = (1, 0);
     loop {
@@ -154,61 +122,15 @@ const RECORD: [&str; 5] = [
     "fsync tables/ID/_log",
 ];
 
-/// Another append to a table that has some.
-struct Append {
-    ledger: Ledger,
-    hours: Vec<i64>,
-    together: usize,
-}
-
-impl Append {
-    fn new(size: Size, together: usize) -> Self {
-        Self { ledger: Ledger::new("t", size), hours: Vec::new(), together }
-    }
-}
-
-impl Operation for Append {
-    type Answer = Vec<Answer>;
-
-    async fn prepare(&mut self, client: &Client) -> TestResult {
-        if self.hours.is_empty() {
-            self.ledger.create(client).await?;
-            self.ledger.append(client).await?;
-        }
-        self.hours = (0..self.together).map(|_| self.ledger.next_hour()).collect();
-        Ok(())
-    }
-
-    async fn run(&self, client: &Client) -> Vec<Answer> {
-        join_all(self.hours.iter().map(|hour| self.ledger.send(client, *hour))).await
-    }
-
-    async fn verify(&mut self, client: &Client, answers: Vec<Answer>) -> TestResult {
-        for (hour, answer) in self.hours.iter().zip(&answers) {
-            self.ledger.record(*hour, answer)?;
-        }
-        settle(&mut self.ledger, client).await
-    }
-}
-
-/// What every restart owes a table.
-async fn settle(ledger: &mut Ledger, client: &Client) -> TestResult {
-    let found = ledger.check(client).await?;
-    ledger.settle(client, &found).await?;
-    ledger.append(client).await?;
-    ledger.check(client).await?;
-    Ok(())
-}
-
 #[tokio::test]
 async fn append() {
-    let seen = kill_at_every_call("a small append", Append::new(Size::SMALL, 1)).await;
+    let seen = kill_at_every_call("a small append", Appends::new(Size::SMALL, 1)).await;
     assert_seen(&seen, &RECORD);
 }
 
 #[tokio::test]
 async fn large_append() {
-    let seen = kill_at_every_call("a large append", Append::new(Size::LARGE, 1)).await;
+    let seen = kill_at_every_call("a large append", Appends::new(Size::LARGE, 1)).await;
     assert_seen(&seen, &RECORD);
     assert_seen(
         &seen,
@@ -223,196 +145,98 @@ async fn large_append() {
 
 #[tokio::test]
 async fn appends_together() {
-    let seen = kill_at_every_call("appends together", Append::new(Size::SMALL, TOGETHER)).await;
+    let seen = kill_at_every_call("appends together", Appends::new(Size::SMALL, TOGETHER)).await;
     assert_seen(&seen, &RECORD);
-}
-
-/// The first append to a table, which gives it its schema.
-struct FirstAppend {
-    size: Size,
-    ledger: Ledger,
-    tables: usize,
-}
-
-impl Operation for FirstAppend {
-    type Answer = Answer;
-
-    async fn prepare(&mut self, client: &Client) -> TestResult {
-        self.tables += 1;
-        self.ledger = Ledger::new(format!("t{}", self.tables), self.size);
-        self.ledger.next_hour();
-        self.ledger.create(client).await
-    }
-
-    async fn run(&self, client: &Client) -> Answer {
-        self.ledger.send(client, 0).await
-    }
-
-    async fn verify(&mut self, client: &Client, answer: Answer) -> TestResult {
-        self.ledger.record(0, &answer)?;
-        settle(&mut self.ledger, client).await
-    }
-}
-
-fn first_append(size: Size) -> FirstAppend {
-    FirstAppend { size, ledger: Ledger::new("", size), tables: 0 }
 }
 
 #[tokio::test]
 async fn first_append_to_a_table() {
-    let seen = kill_at_every_call("a small first append", first_append(Size::SMALL)).await;
+    let seen = kill_at_every_call("a small first append", FirstAppend::new(Size::SMALL)).await;
     assert_seen(&seen, &RECORD);
 }
 
 #[tokio::test]
 async fn large_first_append_to_a_table() {
-    let seen = kill_at_every_call("a large first append", first_append(Size::LARGE)).await;
+    let seen = kill_at_every_call("a large first append", FirstAppend::new(Size::LARGE)).await;
     assert_seen(&seen, &RECORD);
     assert_seen(&seen, &["mkdir tables/ID/data", "fsync tables/ID"]);
 }
 
-/// An append of rows that the table has already, with other values.
-struct Overlap {
-    ledger: Ledger,
-}
-
-impl Operation for Overlap {
-    type Answer = Answer;
-
-    async fn prepare(&mut self, client: &Client) -> TestResult {
-        if self.ledger.committed_count() == 0 {
-            self.ledger.create(client).await?;
-            self.ledger.append(client).await?;
-        }
-        Ok(())
-    }
-
-    async fn run(&self, client: &Client) -> Answer {
-        let rows = self.ledger.batch(0).slice(0, 1);
-        client.append(self.ledger.table(), OverlapPolicy::Reject, "", vec![rows]).await
-    }
-
-    async fn verify(&mut self, client: &Client, answer: Answer) -> TestResult {
-        match answer {
-            Err(AppendError::Unknown(_)) => {}
-            Err(AppendError::Refused { reason, details, .. }) if reason == "COVERAGE_OVERLAP" => {
-                if details["committed"] != "no" {
-                    return Err(format!("a refusal says {details:?}").into());
-                }
-            }
-            other => return Err(format!("not refused: {other:?}").into()),
-        }
-        settle(&mut self.ledger, client).await
-    }
-}
-
 #[tokio::test]
 async fn refused_overlap() {
-    kill_at_every_call("a refused overlap", Overlap { ledger: Ledger::new("t", Size::SMALL) })
-        .await;
-}
-
-/// Making a table.
-struct Create {
-    ledger: Ledger,
-    tables: usize,
-}
-
-impl Operation for Create {
-    type Answer = Result<i64, AppendError>;
-
-    async fn prepare(&mut self, _client: &Client) -> TestResult {
-        self.tables += 1;
-        self.ledger = Ledger::new(format!("t{}", self.tables), Size::SMALL);
-        Ok(())
-    }
-
-    async fn run(&self, client: &Client) -> Self::Answer {
-        client.change(&self.ledger.create_sql()).await
-    }
-
-    async fn verify(&mut self, client: &Client, answer: Self::Answer) -> TestResult {
-        let there = table_exists(client, self.ledger.table()).await?;
-        match answer {
-            Ok(_) if there => {}
-            Err(AppendError::Unknown(_)) => {}
-            other => return Err(format!("there: {there}, answer {other:?}").into()),
-        }
-        match client.change(&self.ledger.create_sql()).await {
-            Ok(_) if !there => {}
-            Err(AppendError::Refused { code: Code::AlreadyExists, .. }) if there => {}
-            other => return Err(format!("there: {there}, the retry gave {other:?}").into()),
-        }
-        settle(&mut self.ledger, client).await
-    }
-}
-
-async fn table_exists(client: &Client, table: &str) -> TestResult<bool> {
-    let sql = format!("SELECT 1 FROM information_schema.tables WHERE table_name = '{table}'");
-    Ok(client.sql(&sql).await?.iter().any(|batch| batch.num_rows() > 0))
+    kill_at_every_call("a refused overlap", RefusedOverlap::default()).await;
 }
 
 #[tokio::test]
 async fn create_table() {
-    let seen = kill_at_every_call(
-        "the creation of a table",
-        Create { ledger: Ledger::new("", Size::SMALL), tables: 0 },
-    )
-    .await;
+    let seen = kill_at_every_call("the creation of a table", Create::default()).await;
     assert_seen(&seen, &RECORD);
     assert_seen(&seen, &["linkat _catalog/log/N", "fsync _catalog/log"]);
 }
 
-/// Dropping a table that has rows.
-struct Drop {
-    ledger: Ledger,
-    tables: usize,
-}
-
-impl Operation for Drop {
-    type Answer = Result<i64, AppendError>;
-
-    async fn prepare(&mut self, client: &Client) -> TestResult {
-        self.tables += 1;
-        self.ledger = Ledger::new(format!("t{}", self.tables), Size::SMALL);
-        self.ledger.create(client).await?;
-        self.ledger.append(client).await?;
-        Ok(())
-    }
-
-    async fn run(&self, client: &Client) -> Self::Answer {
-        client.change(&format!("DROP TABLE \"{}\"", self.ledger.table())).await
-    }
-
-    async fn verify(&mut self, client: &Client, answer: Self::Answer) -> TestResult {
-        let there = table_exists(client, self.ledger.table()).await?;
-        match answer {
-            Ok(_) if !there => {}
-            Err(AppendError::Unknown(_)) => {}
-            other => return Err(format!("there: {there}, answer {other:?}").into()),
-        }
-        if there {
-            // Whole, or not at all.
-            settle(&mut self.ledger, client).await?;
-        }
-        match self.run(client).await {
-            Ok(_) if there => {}
-            Err(AppendError::Refused { code: Code::NotFound, .. }) if !there => {}
-            other => return Err(format!("there: {there}, the retry gave {other:?}").into()),
-        }
-        // The name is free, and nothing of the old table comes back with it.
-        self.ledger = Ledger::new(self.ledger.table(), Size::SMALL);
-        self.ledger.create(client).await?;
-        settle(&mut self.ledger, client).await
-    }
-}
-
 #[tokio::test]
 async fn drop_table() {
-    let seen = kill_at_every_call(
-        "the drop of a table",
-        Drop { ledger: Ledger::new("", Size::SMALL), tables: 0 },
-    )
-    .await;
+    let seen = kill_at_every_call("the drop of a table", Drop::default()).await;
     assert_seen(&seen, &["linkat _catalog/log/N", "fsync _catalog/log"]);
+}
+
+/// Kills the server after the `point`-th call of its start. Returns the calls; fewer when it was ready before.
+async fn start_until(site: &Site, point: usize) -> TestResult<Vec<Call>> {
+    let mut starting = Starting::held(site.data_dir(), &ARGUMENTS)?;
+    let mut tracer = Tracer::attach(starting.id()?, site.data_dir(), CHANGING_CALLS).await?;
+    starting.begin().await?;
+    let mut calls = Vec::new();
+    loop {
+        tokio::select! {
+            stopped = tracer.stopped() => {
+                let made = stopped?.ok_or("the server ended by itself")?;
+                calls.extend(made.into_iter().map(|made| made.call));
+                if calls.len() >= point {
+                    starting.kill().await?;
+                    return Ok(calls);
+                }
+                tracer.resume().await?;
+            }
+            ready = starting.address() => {
+                ready?;
+                tracer.release().await?;
+                starting.kill().await?;
+                return Ok(calls);
+            }
+        }
+    }
+}
+
+/// The start after a kill, killed itself: what recovery does must not depend on being done once.
+#[tokio::test]
+async fn start() {
+    let name = "kill at every call of a start";
+    if let Some(why) = trace::unavailable().await {
+        return skipped(name, &why);
+    }
+    let mut site = Site::new().await.unwrap();
+    let mut append = Appends::new(Size::LARGE, 1);
+    let mut seen = BTreeSet::new();
+    for point in 1.. {
+        append.prepare(&site.client().await.unwrap()).await.unwrap();
+        let (answer, _) = run_until(&mut site, &append, |calls| {
+            // The record has its name, which is not durable yet.
+            calls.last().is_some_and(|call| call.to_string() == "linkat tables/ID/_log/N")
+        })
+        .await
+        .unwrap();
+        append.record(&answer).unwrap();
+        let calls = start_until(&site, point).await.unwrap();
+        site.restart().await.unwrap();
+        if let Err(error) = append.settles(&site.client().await.unwrap()).await {
+            panic!("start killed after call {point} ({:?}): {error}", calls.last());
+        }
+        let ended = calls.len() < point;
+        seen.extend(calls);
+        if ended {
+            reached(name, &format!("{} kills", point - 1));
+            break;
+        }
+    }
+    assert_seen(&seen, &["openat LOCK", "openat _catalog/log/N", "fsync _catalog/log"]);
 }

@@ -1,0 +1,328 @@
+//! The kinds of change that the fault tests cut short, and what must hold afterwards.
+//!
+//! Where and how they are cut short (a kill, a failing call, a lost disk) is for the tests. Every kind is made so that it can
+//! be run many times on one root.
+
+use coverline_proto::flight::OverlapPolicy;
+use futures::future::join_all;
+use tonic::Code;
+
+use crate::ledger::{Answer, Ledger, Outcome, Size, outcome_of};
+use crate::{AppendError, Client, TestResult};
+
+/// A kind of change.
+#[allow(async_fn_in_trait, reason = "used in these tests only, on one thread")]
+pub trait Operation {
+    /// What the server answers.
+    type Answer: std::fmt::Debug;
+
+    /// Makes what must be there before.
+    async fn prepare(&mut self, client: &Client) -> TestResult;
+
+    /// The change itself.
+    async fn run(&self, client: &Client) -> Self::Answer;
+
+    /// Takes note of the answer, which must be one of the three outcomes of C2. Of several changes, the worst counts.
+    fn record(&mut self, answer: &Self::Answer) -> TestResult<Outcome>;
+
+    /// On the server that answered: it still reads right, and, where `works`, it still takes changes.
+    async fn carries_on(&mut self, client: &Client, works: bool) -> TestResult;
+
+    /// After a restart: what is there agrees with the answer, the change tried again gives what it must, and another one works.
+    async fn settles(&mut self, client: &Client) -> TestResult;
+}
+
+/// Compares, tries again what is unknown, and makes another append.
+async fn settle(ledger: &mut Ledger, client: &Client) -> TestResult {
+    let found = ledger.check(client).await?;
+    ledger.settle(client, &found).await?;
+    ledger.append(client).await?;
+    ledger.check(client).await?;
+    Ok(())
+}
+
+/// Compares, and makes another append, which must work where it is said to.
+async fn carry_on(ledger: &mut Ledger, client: &Client, works: bool) -> TestResult {
+    ledger.check(client).await?;
+    if works {
+        ledger.append(client).await?;
+    } else {
+        let hour = ledger.next_hour();
+        let answer = ledger.send(client, hour).await;
+        ledger.record(hour, &answer)?;
+    }
+    ledger.check(client).await?;
+    Ok(())
+}
+
+/// Appends to a table that has some, one or several together.
+#[derive(Debug)]
+pub struct Appends {
+    ledger: Ledger,
+    hours: Vec<i64>,
+    together: usize,
+}
+
+impl Appends {
+    /// `together` concurrent appends of this size.
+    pub fn new(size: Size, together: usize) -> Self {
+        Self { ledger: Ledger::new("t", size), hours: Vec::new(), together }
+    }
+}
+
+impl Operation for Appends {
+    type Answer = Vec<Answer>;
+
+    async fn prepare(&mut self, client: &Client) -> TestResult {
+        if self.hours.is_empty() {
+            self.ledger.create(client).await?;
+            self.ledger.append(client).await?;
+        }
+        self.hours = (0..self.together).map(|_| self.ledger.next_hour()).collect();
+        Ok(())
+    }
+
+    async fn run(&self, client: &Client) -> Vec<Answer> {
+        join_all(self.hours.iter().map(|hour| self.ledger.send(client, *hour))).await
+    }
+
+    fn record(&mut self, answers: &Vec<Answer>) -> TestResult<Outcome> {
+        let mut worst = Outcome::Committed;
+        for (hour, answer) in self.hours.iter().zip(answers) {
+            match self.ledger.record(*hour, answer)? {
+                Outcome::Committed => {}
+                outcome if worst != Outcome::Unknown => worst = outcome,
+                _ => {}
+            }
+        }
+        Ok(worst)
+    }
+
+    async fn carries_on(&mut self, client: &Client, works: bool) -> TestResult {
+        carry_on(&mut self.ledger, client, works).await
+    }
+
+    async fn settles(&mut self, client: &Client) -> TestResult {
+        settle(&mut self.ledger, client).await
+    }
+}
+
+/// The first append to a table, which gives it its schema.
+#[derive(Debug)]
+pub struct FirstAppend {
+    ledger: Ledger,
+    size: Size,
+    tables: usize,
+}
+
+impl FirstAppend {
+    /// Of this size.
+    pub fn new(size: Size) -> Self {
+        Self { ledger: Ledger::new("", size), size, tables: 0 }
+    }
+}
+
+impl Operation for FirstAppend {
+    type Answer = Answer;
+
+    async fn prepare(&mut self, client: &Client) -> TestResult {
+        self.tables += 1;
+        self.ledger = Ledger::new(format!("t{}", self.tables), self.size);
+        self.ledger.next_hour();
+        self.ledger.create(client).await
+    }
+
+    async fn run(&self, client: &Client) -> Answer {
+        self.ledger.send(client, 0).await
+    }
+
+    fn record(&mut self, answer: &Answer) -> TestResult<Outcome> {
+        self.ledger.record(0, answer)
+    }
+
+    async fn carries_on(&mut self, client: &Client, works: bool) -> TestResult {
+        carry_on(&mut self.ledger, client, works).await
+    }
+
+    async fn settles(&mut self, client: &Client) -> TestResult {
+        settle(&mut self.ledger, client).await
+    }
+}
+
+/// An append of rows that the table has already, with another payload.
+#[derive(Debug)]
+pub struct RefusedOverlap {
+    ledger: Ledger,
+}
+
+impl Default for RefusedOverlap {
+    fn default() -> Self {
+        Self { ledger: Ledger::new("t", Size::SMALL) }
+    }
+}
+
+impl Operation for RefusedOverlap {
+    type Answer = Answer;
+
+    async fn prepare(&mut self, client: &Client) -> TestResult {
+        if self.ledger.committed_count() == 0 {
+            self.ledger.create(client).await?;
+            self.ledger.append(client).await?;
+        }
+        Ok(())
+    }
+
+    async fn run(&self, client: &Client) -> Answer {
+        let rows = self.ledger.batch(0).slice(0, 1);
+        client.append(self.ledger.table(), OverlapPolicy::Reject, "", vec![rows]).await
+    }
+
+    fn record(&mut self, answer: &Answer) -> TestResult<Outcome> {
+        match outcome_of(answer)? {
+            Outcome::Committed => Err("an overlap was committed".into()),
+            outcome => Ok(outcome),
+        }
+    }
+
+    async fn carries_on(&mut self, client: &Client, works: bool) -> TestResult {
+        carry_on(&mut self.ledger, client, works).await
+    }
+
+    async fn settles(&mut self, client: &Client) -> TestResult {
+        settle(&mut self.ledger, client).await
+    }
+}
+
+/// Making a table.
+#[derive(Debug)]
+pub struct Create {
+    ledger: Ledger,
+    tables: usize,
+    outcome: Outcome,
+}
+
+impl Default for Create {
+    fn default() -> Self {
+        Self { ledger: Ledger::new("", Size::SMALL), tables: 0, outcome: Outcome::Unknown }
+    }
+}
+
+impl Operation for Create {
+    type Answer = Result<i64, AppendError>;
+
+    async fn prepare(&mut self, _client: &Client) -> TestResult {
+        self.tables += 1;
+        self.ledger = Ledger::new(format!("t{}", self.tables), Size::SMALL);
+        Ok(())
+    }
+
+    async fn run(&self, client: &Client) -> Self::Answer {
+        client.change(&self.ledger.create_sql()).await
+    }
+
+    fn record(&mut self, answer: &Self::Answer) -> TestResult<Outcome> {
+        self.outcome = outcome_of(answer)?;
+        Ok(self.outcome)
+    }
+
+    async fn carries_on(&mut self, client: &Client, works: bool) -> TestResult {
+        exists_as_answered(client, &self.ledger, self.outcome, true).await?;
+        if works && self.outcome != Outcome::Committed {
+            self.run(client).await.map_err(|error| format!("creating again: {error:?}"))?;
+            self.outcome = Outcome::Committed;
+        }
+        Ok(())
+    }
+
+    async fn settles(&mut self, client: &Client) -> TestResult {
+        let there = exists_as_answered(client, &self.ledger, self.outcome, true).await?;
+        match self.run(client).await {
+            Ok(_) if !there => {}
+            Err(AppendError::Refused { code: Code::AlreadyExists, .. }) if there => {}
+            other => return Err(format!("there: {there}, creating again: {other:?}").into()),
+        }
+        settle(&mut self.ledger, client).await
+    }
+}
+
+/// Dropping a table that has rows.
+#[derive(Debug)]
+pub struct Drop {
+    ledger: Ledger,
+    tables: usize,
+    outcome: Outcome,
+}
+
+impl Default for Drop {
+    fn default() -> Self {
+        Self { ledger: Ledger::new("", Size::SMALL), tables: 0, outcome: Outcome::Unknown }
+    }
+}
+
+impl Operation for Drop {
+    type Answer = Result<i64, AppendError>;
+
+    async fn prepare(&mut self, client: &Client) -> TestResult {
+        self.tables += 1;
+        self.ledger = Ledger::new(format!("t{}", self.tables), Size::SMALL);
+        self.ledger.create(client).await?;
+        self.ledger.append(client).await?;
+        Ok(())
+    }
+
+    async fn run(&self, client: &Client) -> Self::Answer {
+        client.change(&format!("DROP TABLE \"{}\"", self.ledger.table())).await
+    }
+
+    fn record(&mut self, answer: &Self::Answer) -> TestResult<Outcome> {
+        self.outcome = outcome_of(answer)?;
+        Ok(self.outcome)
+    }
+
+    async fn carries_on(&mut self, client: &Client, works: bool) -> TestResult {
+        let there = exists_as_answered(client, &self.ledger, self.outcome, false).await?;
+        if there && works {
+            carry_on(&mut self.ledger, client, works).await?;
+        }
+        Ok(())
+    }
+
+    async fn settles(&mut self, client: &Client) -> TestResult {
+        let there = exists_as_answered(client, &self.ledger, self.outcome, false).await?;
+        if there {
+            // Whole, or not at all.
+            settle(&mut self.ledger, client).await?;
+        }
+        match self.run(client).await {
+            Ok(_) if there => {}
+            Err(AppendError::Refused { code: Code::NotFound, .. }) if !there => {}
+            other => return Err(format!("there: {there}, dropping again: {other:?}").into()),
+        }
+        // The name is free, and nothing of the old table comes back with it.
+        self.ledger = Ledger::new(self.ledger.table(), Size::SMALL);
+        self.ledger.create(client).await?;
+        settle(&mut self.ledger, client).await
+    }
+}
+
+/// Whether there is such a table; an error when the outcome says otherwise. `committed` is what a committed change leads to.
+async fn exists_as_answered(
+    client: &Client,
+    ledger: &Ledger,
+    outcome: Outcome,
+    committed: bool,
+) -> TestResult<bool> {
+    let sql =
+        format!("SELECT 1 FROM information_schema.tables WHERE table_name = '{}'", ledger.table());
+    let there = client.sql(&sql).await?.iter().any(|batch| batch.num_rows() > 0);
+    let expected = match outcome {
+        Outcome::Committed => committed,
+        Outcome::Refused(_) => !committed,
+        Outcome::Unknown => there,
+    };
+    if there == expected {
+        Ok(there)
+    } else {
+        Err(format!("outcome {outcome:?}, but the table is there: {there}").into())
+    }
+}

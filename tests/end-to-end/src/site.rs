@@ -1,0 +1,76 @@
+//! [`Site`]: one root in a temporary folder, and the server on it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::{Client, Server, TestResult};
+
+/// Arguments of every server here: the floor under the free disk is for disks of real size.
+pub const ARGUMENTS: [&str; 2] = ["--disk-floor-bytes", "0"];
+
+/// A root with its server.
+#[derive(Debug)]
+pub struct Site {
+    data_dir: PathBuf,
+    /// The server that runs, or ran last.
+    pub server: Server,
+    _folder: Option<TempDir>,
+}
+
+impl Site {
+    /// A fresh root.
+    ///
+    /// # Errors
+    /// When the server does not start.
+    pub async fn new() -> TestResult<Self> {
+        let folder = tempfile::tempdir()?;
+        let mut site = Self::at(&folder.path().join("data")).await?;
+        site._folder = Some(folder);
+        Ok(site)
+    }
+
+    /// The root in a folder that somebody else looks after.
+    ///
+    /// # Errors
+    /// When the server does not start.
+    pub async fn at(data_dir: &Path) -> TestResult<Self> {
+        let server = Server::start_with(data_dir, &ARGUMENTS).await?;
+        Ok(Self { data_dir: data_dir.to_owned(), server, _folder: None })
+    }
+
+    /// The data folder.
+    pub fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
+    /// A connection of its own.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn client(&self) -> TestResult<Client> {
+        self.server.client().await
+    }
+
+    /// Kills the server, if it still runs, and starts another.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn restart(&mut self) -> TestResult {
+        self.server.end().await?;
+        self.server = Server::start_with(&self.data_dir, &ARGUMENTS).await?;
+        Ok(())
+    }
+}
+
+/// How long this test may go on at nightly size, from `COVERLINE_SOAK_SECONDS`; `None` for the size of every day.
+///
+/// # Errors
+/// When that is not a number.
+pub fn soak_time() -> TestResult<Option<Duration>> {
+    match std::env::var("COVERLINE_SOAK_SECONDS") {
+        Ok(text) => Ok(Some(Duration::from_secs(text.parse()?))),
+        Err(_) => Ok(None),
+    }
+}
