@@ -190,6 +190,9 @@ fn every_command_explains_itself() {
         (&["tables", "--help"], "COVERLINE_SERVER"),
         (&["log", "--help"], "show"),
         (&["log", "show", "--help"], "--first"),
+        (&["scrub", "--help"], "4 when one is not"),
+        (&["backup", "--help"], "new or empty"),
+        (&["restore", "--help"], "never written over"),
         (&["--version"], env!("CARGO_PKG_VERSION")),
     ] {
         let output = coverline().args(arguments).output().unwrap();
@@ -595,4 +598,53 @@ fn the_demo_serves_on_until_it_is_told_to_stop() {
     assert_eq!(String::from_utf8(count.stdout).unwrap(), "n\n26115\n");
     terminate(&child);
     assert!(child.wait().unwrap().success());
+}
+
+/// A copy made beside a running server is a folder like any other; damage is found, placed, and told by the exit code.
+#[test]
+fn backups_are_made_while_serving_and_scrub_finds_damage() {
+    let place = Place::server();
+    place.create_prices();
+    let monday = place.file("monday.csv", MONDAY);
+    place.append(&[&monday]).expect(0);
+    let data = place.folder.path().join("data").display().to_string();
+    let copy = place.folder.path().join("copy").display().to_string();
+    let back = place.folder.path().join("back").display().to_string();
+    let run = |arguments: &[&str]| {
+        let output = coverline().args(arguments).output().unwrap();
+        Ended {
+            code: output.status.code(),
+            stdout: output.stdout,
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    };
+    let said = run(&["backup", &copy, "--data-dir", &data]).expect(0).text();
+    assert!(said.contains("prices at version 2"), "{said}");
+    run(&["backup", &copy, "--data-dir", &data]).expect_error(1, &["not empty", "name a new one"]);
+    run(&["restore", &copy, "--data-dir", &back]).expect(0);
+    let count =
+        run(&["query", "SELECT count(*) FROM prices", "--data-dir", &back, "--format", "csv"]);
+    assert_eq!(count.expect(0).text(), place.query("SELECT count(*) FROM prices"));
+    let said = run(&["scrub", "--data-dir", &data]).expect(0).text();
+    assert!(said.ends_with("all sound\n"), "{said}");
+
+    let tables = Path::new(&back).join("tables");
+    let table = std::fs::read_dir(tables).unwrap().next().unwrap().unwrap().path();
+    let record = table.join("_log/00000000000000000002");
+    let mut bytes = std::fs::read(&record).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&record, bytes).unwrap();
+    let said = run(&["scrub", "--data-dir", &back]).expect(4).text();
+    assert!(
+        said.contains("damaged: table prices:") && said.contains("00000000000000000002"),
+        "{said}"
+    );
+    let report = run(&["scrub", "prices", "--data-dir", &back, "--json"]).expect(4).text();
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    assert_eq!(report["findings"][0]["table"], "prices");
+    run(&["scrub", "--data-dir", "/nowhere/at/all"]).expect_error(1, &["/nowhere/at/all"]);
+    run(&["scrub", "prizes", "--data-dir", &data])
+        .expect_error(1, &["\"prizes\"", "correct the name"]);
+    place.close();
 }

@@ -13,6 +13,7 @@ pub mod datafusion;
 mod error;
 pub mod hot;
 pub mod log;
+pub mod maintenance;
 pub mod scan;
 pub mod schema;
 pub mod segment;

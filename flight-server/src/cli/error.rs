@@ -97,6 +97,12 @@ impl From<ServeError> for CliError {
     }
 }
 
+impl From<table_core::Error> for CliError {
+    fn from(error: table_core::Error) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
 impl From<TelemetryError> for CliError {
     fn from(error: TelemetryError) -> Self {
         Self::new(error.to_string())

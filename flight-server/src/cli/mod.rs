@@ -2,9 +2,10 @@
 //!
 //! `Cli` is typed and makes no system calls; each command has a file that runs it. Commands other than `serve` and
 //! `demo` are ordinary Flight clients: of a running server, or of one that they start inside this process over a folder
-//! (see `target`). Results go to stdout, everything else to stderr.
+//! (see `target`). `scrub`, `backup` and `restore` read the folder itself. Results go to stdout, everything else to stderr.
 
 mod append;
+mod backup;
 mod create;
 mod demo;
 pub(crate) mod embedded;
@@ -14,6 +15,7 @@ mod output;
 pub(crate) mod progress;
 mod query;
 pub(crate) mod render;
+mod scrub;
 mod serve;
 pub(crate) mod source;
 mod tables;
@@ -35,6 +37,7 @@ Exit codes:
   1  an error; the message says what to do
   2  wrong usage
   3  append: at least one file was refused because it is already loaded
+  4  scrub: at least one file is damaged
 
 A table that is already loaded is not an error: run the same job as often as you like.";
 
@@ -84,6 +87,12 @@ enum Command {
     /// Look into a table's log.
     #[command(subcommand)]
     Log(log::Command),
+    /// Read every file of a data directory and say which are damaged.
+    Scrub(scrub::Arguments),
+    /// Copy a data directory, verified, while it is being written.
+    Backup(backup::BackupArguments),
+    /// Copy a backup into a new data directory, verified.
+    Restore(backup::RestoreArguments),
 }
 
 /// How a command that did not fail ended.
@@ -93,6 +102,8 @@ pub(crate) enum Outcome {
     Done,
     /// At least one append was refused because its rows are already loaded.
     AlreadyLoaded,
+    /// At least one file is damaged.
+    Damaged,
 }
 
 /// Runs the command line of this process and returns its exit code.
@@ -105,6 +116,7 @@ pub fn main() -> ExitCode {
     match run(cli) {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::AlreadyLoaded) => ExitCode::from(3),
+        Ok(Outcome::Damaged) => ExitCode::from(4),
         // Whoever read our output has seen enough (`coverline query ... | head`).
         Err(error) if error.is_reader_gone() => ExitCode::SUCCESS,
         Err(error) => {
@@ -167,6 +179,9 @@ fn run(cli: Cli) -> Result<Outcome, CliError> {
             Command::Query(arguments) => query::run(arguments).await,
             Command::Tables(arguments) => tables::run(arguments).await,
             Command::Log(log::Command::Show(arguments)) => log::show(arguments).await,
+            Command::Scrub(arguments) => scrub::run(arguments).await,
+            Command::Backup(arguments) => backup::backup(arguments).await,
+            Command::Restore(arguments) => backup::restore(arguments).await,
         }
     })
 }

@@ -11,6 +11,11 @@ pub(crate) fn bytes(files: &[PathBuf]) -> ProgressBar {
         .with_style(style("  {bar:32} {percent:>3} %  {bytes_per_sec}  {wide_msg}"))
 }
 
+/// A count of bytes whose total is not known.
+pub(crate) fn bytes_read() -> ProgressBar {
+    ProgressBar::no_length().with_style(style("  {spinner} {bytes}  {bytes_per_sec}"))
+}
+
 /// A bar over the number of files.
 pub(crate) fn files(count: usize) -> ProgressBar {
     ProgressBar::new(count as u64).with_style(style("   {bar:32} {pos}/{len}  {eta}  {wide_msg}"))

@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
 use self::lock::RootLock;
-use self::state::{CatalogState, SCHEMA_NAME};
+use self::state::SCHEMA_NAME;
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::record::Action;
@@ -30,6 +30,7 @@ use crate::storage::{DurableStore, LocalStore, create_root, layout};
 use crate::table::{Table, TableContext};
 use crate::types::{TableId, Version};
 
+pub(crate) use self::state::CatalogState;
 pub use name::{RESERVED_PREFIX, TABLE_NAME_BYTES_MAX, check_table_name};
 
 /// How to open a root.

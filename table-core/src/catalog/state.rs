@@ -15,11 +15,11 @@ pub(super) const SCHEMA_NAME: &str = "public";
 
 /// Tables by name as of one version of the catalog.
 #[derive(Debug, Clone)]
-pub(super) struct CatalogState {
+pub(crate) struct CatalogState {
     version: Version,
     commit_time_us: i64,
     record_digest: Digest,
-    pub(super) tables: OrdMap<String, TableId>,
+    pub(crate) tables: OrdMap<String, TableId>,
     /// The other way round.
     names: HashMap<TableId, String>,
 }

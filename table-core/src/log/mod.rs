@@ -2,7 +2,7 @@
 //!
 //! `frame`, `record` and `schema` turn commits into bytes and back, `replay` folds records into a
 //! [`Snapshot`](crate::Snapshot), `checkpoint` saves the fold: all pure. `store` is the only I/O; `open` finds a version in
-//! it, and `head` is the newest one and the only way to add to it, with `group` deciding which commits share a record.
+//! it, `walk` everything that is wrong with it, and `head` is the newest one and the only way to add to it, with `group` deciding which commits share a record.
 
 mod alarm;
 pub mod checkpoint;
@@ -15,6 +15,7 @@ pub mod record;
 pub mod replay;
 mod schema;
 mod store;
+mod walk;
 
 pub use alarm::Alarm;
 pub use error::LogError;
@@ -26,6 +27,9 @@ pub use schema::{decode_schema, decode_spec, encode_schema, encode_spec};
 pub use store::{LogListing, LogStore, PublishOutcome, StoredRecord};
 
 pub(crate) use head::Head;
+pub(crate) use open::{Opened, open_newest};
+pub(crate) use replay::State;
+pub(crate) use walk::{Walked, walk};
 
 #[cfg(test)]
 mod group_tests;

@@ -7,5 +7,5 @@ pub mod reader;
 mod stats;
 pub mod writer;
 
-pub use meta::{ColumnStats, RowGroupMeta, SegmentMeta};
+pub use meta::{ColumnStats, FIRST_ROW_GROUP_BYTE, RowGroupMeta, SegmentMeta};
 pub(crate) use stats::column_stats;

@@ -86,6 +86,16 @@ pub fn parse_log_file(name: &str) -> Option<LogFile> {
     }
 }
 
+/// Whether a path is that of a checkpoint.
+pub fn is_checkpoint(path: &str) -> bool {
+    path.ends_with(CHECKPOINT_SUFFIX)
+}
+
+/// Name of a path in its folder.
+pub fn file_name(path: &str) -> &str {
+    path.rsplit_once('/').map_or(path, |(_, name)| name)
+}
+
 /// Folder of a path; empty for what lies directly in the root.
 pub fn parent(path: &str) -> &str {
     path.rsplit_once('/').map_or("", |(folder, _)| folder)

@@ -1,0 +1,103 @@
+//! `coverline scrub`: reads every file of a data directory and says which are damaged.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use serde_json::json;
+use table_core::maintenance::{self, ScrubReport};
+
+use super::Outcome;
+use super::error::CliError;
+use super::progress;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Reads the folder itself, so it needs no server and does not mind one that is at work on it. Exit codes: 0 when every file is
+what the log says, 4 when one is not, 1 when the folder cannot be read.
+
+Examples:
+  coverline scrub --data-dir ./coverline-data
+  coverline scrub prices --data-dir ./coverline-data --json")]
+pub(crate) struct Arguments {
+    /// Tables to look at [default: all].
+    #[arg(value_name = "TABLE")]
+    tables: Vec<String>,
+    /// Folder of the tables.
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "COVERLINE_DATA_DIR",
+        default_value = "./coverline-data"
+    )]
+    data_dir: PathBuf,
+    /// Print the report as one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) async fn run(arguments: Arguments) -> Result<Outcome, CliError> {
+    let Arguments { tables, data_dir, json } = arguments;
+    let bar = progress::bytes_read();
+    let report = maintenance::scrub(&data_dir, &tables, &|bytes| bar.inc(bytes)).await;
+    bar.finish_and_clear();
+    let report = report?;
+    let mut out = io::stdout();
+    match json {
+        true => writeln!(out, "{}", as_json(&report))?,
+        false => write!(out, "{}", as_text(&report))?,
+    }
+    out.flush()?;
+    Ok(if report.is_clean() { Outcome::Done } else { Outcome::Damaged })
+}
+
+fn as_text(report: &ScrubReport) -> String {
+    let mut text = String::new();
+    for finding in &report.findings {
+        let of = match &finding.table {
+            Some(table) => format!("table {table}"),
+            None => "catalog".to_owned(),
+        };
+        text += &format!("damaged: {of}: {}\n         {}\n", finding.what, finding.advice);
+    }
+    if report.more_findings > 0 {
+        text += &format!("... and {} more\n", report.more_findings);
+    }
+    text += &format!(
+        "{} tables, {} records, {} checkpoints, {} segments read: {}\n",
+        report.tables,
+        report.records,
+        report.checkpoints,
+        report.segments,
+        match report.findings.len() as u64 + report.more_findings {
+            0 => "all sound".to_owned(),
+            1 => "1 file is damaged".to_owned(),
+            count => format!("{count} files are damaged"),
+        }
+    );
+    if report.unnamed_files > 0 {
+        text += &format!(
+            "{} files belong to no version, left over from appends that came to nothing; they do no harm\n",
+            report.unnamed_files
+        );
+    }
+    text
+}
+
+fn as_json(report: &ScrubReport) -> serde_json::Value {
+    let findings: Vec<_> = report
+        .findings
+        .iter()
+        .map(|finding| {
+            json!({ "table": finding.table, "what": finding.what, "advice": finding.advice })
+        })
+        .collect();
+    json!({
+        "tables": report.tables,
+        "records": report.records,
+        "checkpoints": report.checkpoints,
+        "segments": report.segments,
+        "unnamed_files": report.unnamed_files,
+        "findings": findings,
+        "more_findings": report.more_findings,
+    })
+}

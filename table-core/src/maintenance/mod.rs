@@ -1,0 +1,34 @@
+//! Looking after a root from outside: `scrub` finds damage, `backup` copies it. Both only read what is published and never
+//! changes, so they need no lock and run beside a server; `verify` holds a segment's bytes against its checksums.
+
+mod backup;
+mod scrub;
+mod verify;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::clock::SystemClock;
+use crate::error::{Error, ErrorKind, Result};
+use crate::storage::{DurableStore, LocalStore};
+
+pub use backup::{BackupReport, backup, backup_store};
+pub use scrub::{FINDINGS_MAX, Finding, ScrubReport, scrub, scrub_store};
+
+/// Told of bytes as they are read, for people who wait.
+pub type Progress<'a> = &'a (dyn Fn(u64) + Send + Sync);
+
+/// The storage of a root that exists, without its lock.
+fn read_root(root: &Path) -> Result<Arc<dyn DurableStore>> {
+    match LocalStore::open(root, SystemClock::shared()) {
+        Ok(store) => Ok(Arc::new(store)),
+        Err(error) => Err(Error::new(
+            match error.kind() {
+                std::io::ErrorKind::NotFound => ErrorKind::NotFound,
+                _ => ErrorKind::Unavailable,
+            },
+            format!("cannot read data directory \"{}\": {error}", root.display()),
+        )
+        .with_source(error)),
+    }
+}
