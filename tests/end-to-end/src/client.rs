@@ -5,10 +5,10 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use arrow_flight::encode::FlightDataEncoderBuilder;
 use arrow_flight::error::FlightError;
-use arrow_flight::sql::Any;
 use arrow_flight::sql::client::FlightSqlServiceClient;
-use arrow_flight::{FlightClient, FlightDescriptor};
-use coverline_proto::flight::{AppendCommand, AppendReceipt, OverlapPolicy};
+use arrow_flight::sql::{Any, TicketStatementQuery};
+use arrow_flight::{Action, FlightClient, FlightDescriptor};
+use coverline_proto::flight::{AppendCommand, AppendReceipt, OverlapPolicy, QueryTicket};
 use futures::{StreamExt, TryStreamExt, stream};
 use prost::{Message, Name};
 use tonic::Code;
@@ -74,6 +74,36 @@ impl Client {
             batches.extend(client.do_get(ticket).await?.try_collect::<Vec<_>>().await?);
         }
         Ok(batches)
+    }
+
+    /// The same for a statement about one table, with the version of it that the rows are of.
+    ///
+    /// # Errors
+    /// Of the server.
+    pub async fn sql_at_version(&self, sql: &str) -> TestResult<(u64, Vec<RecordBatch>)> {
+        let mut client = FlightSqlServiceClient::new(self.channel.clone());
+        let info = client.execute(sql.to_owned(), None).await?;
+        let [endpoint] = &info.endpoint[..] else { return Err("not one endpoint".into()) };
+        let ticket = endpoint.ticket.clone().ok_or("an endpoint without a ticket")?;
+        let command: TicketStatementQuery =
+            Any::decode(&*ticket.ticket)?.unpack()?.ok_or("not a statement's ticket")?;
+        let handle = Any::decode(&*command.statement_handle)?;
+        let [pin] = &QueryTicket::decode(&*handle.value)?.pins[..] else {
+            return Err("not one table".into());
+        };
+        let version = pin.version;
+        Ok((version, client.do_get(ticket).await?.try_collect().await?))
+    }
+
+    /// The commit records of a table, oldest first.
+    ///
+    /// # Errors
+    /// Of the server.
+    pub async fn log(&self, table: &str) -> TestResult<Vec<serde_json::Value>> {
+        let action = Action::new("coverline.LogShow", format!("{{\"table\": \"{table}\"}}"));
+        let mut client = FlightClient::new(self.channel.clone());
+        let records: Vec<_> = client.do_action(action).await?.try_collect().await?;
+        Ok(records.iter().map(|record| serde_json::from_slice(record)).collect::<Result<_, _>>()?)
     }
 
     /// Runs a statement that changes something.

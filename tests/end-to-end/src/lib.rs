@@ -4,6 +4,7 @@
 //! Owns starting, killing and stopping servers on port 0 and temporary folders. What is asserted belongs to the tests.
 
 mod client;
+pub mod history;
 pub mod ledger;
 pub mod operations;
 mod outcome;
