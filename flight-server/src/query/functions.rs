@@ -30,14 +30,23 @@ const LIST_MAKERS: [&str; 2] = ["range", "generate_series"];
 pub(crate) struct SqlTypes;
 
 impl TypePlanner for SqlTypes {
-    /// TIMESTAMP without a precision means microseconds, as in PostgreSQL: nanoseconds end in the year 2262.
+    /// TIMESTAMP without a precision means microseconds, as in PostgreSQL: nanoseconds end in the year 2262. Names of the SQL
+    /// standard for text and bytes are taken too: ADBC for Java creates its tables with CLOB columns.
     fn plan_type_field(&self, sql_type: &SqlType) -> DfResult<Option<FieldRef>> {
-        let SqlType::Timestamp(None, zone) = sql_type else { return Ok(None) };
-        let zone = match zone {
-            TimezoneInfo::Tz | TimezoneInfo::WithTimeZone => Some("UTC".into()),
-            TimezoneInfo::None | TimezoneInfo::WithoutTimeZone => None,
+        let data_type = match sql_type {
+            SqlType::Timestamp(None, zone) => {
+                let zone = match zone {
+                    TimezoneInfo::Tz | TimezoneInfo::WithTimeZone => Some("UTC".into()),
+                    TimezoneInfo::None | TimezoneInfo::WithoutTimeZone => None,
+                };
+                DataType::Timestamp(TimeUnit::Microsecond, zone)
+            }
+            SqlType::Clob(_) | SqlType::CharacterLargeObject(_) | SqlType::CharLargeObject(_) => {
+                DataType::Utf8
+            }
+            SqlType::Blob(_) | SqlType::Binary(_) | SqlType::Varbinary(_) => DataType::Binary,
+            _ => return Ok(None),
         };
-        let data_type = DataType::Timestamp(TimeUnit::Microsecond, zone);
         Ok(Some(Arc::new(Field::new("", data_type, true))))
     }
 }
@@ -162,6 +171,8 @@ fn unit_size(value: &ColumnarValue) -> i64 {
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 mod tests {
     use datafusion::prelude::SessionContext;
+    use datafusion::sql::sqlparser::dialect::GenericDialect;
+    use datafusion::sql::sqlparser::parser::Parser;
 
     use super::*;
 
@@ -195,5 +206,23 @@ mod tests {
         ] {
             assert!(run(sql).await.is_err(), "{sql}");
         }
+    }
+
+    #[test]
+    fn standard_names_of_text_and_bytes_are_known() -> DfResult<()> {
+        for (name, expected) in [
+            ("CLOB", DataType::Utf8),
+            ("CLOB(1000)", DataType::Utf8),
+            ("CHARACTER LARGE OBJECT", DataType::Utf8),
+            ("CHAR LARGE OBJECT", DataType::Utf8),
+            ("BLOB", DataType::Binary),
+            ("BINARY(16)", DataType::Binary),
+            ("VARBINARY(16)", DataType::Binary),
+        ] {
+            let sql_type = Parser::new(&GenericDialect {}).try_with_sql(name)?.parse_data_type()?;
+            let field = SqlTypes.plan_type_field(&sql_type)?;
+            assert_eq!(field.map(|field| field.data_type().clone()), Some(expected), "{name}");
+        }
+        Ok(())
     }
 }
