@@ -1,6 +1,7 @@
 package coverline.conformance;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertNotNull;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
@@ -33,6 +34,7 @@ import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.DisplayName;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.function.Executable;
 
 @DisplayName("ADBC Java, Flight SQL driver")
 class AdbcTest {
@@ -156,7 +158,7 @@ class AdbcTest {
   }
 
   @Test
-  @DisplayName("metadata: info, objects to every depth, table types, a table's schema")
+  @DisplayName("metadata: objects to every depth")
   void metadata() throws Exception {
     String name = ingested();
     for (AdbcConnection.GetObjectsDepth depth : AdbcConnection.GetObjectsDepth.values()) {
@@ -167,13 +169,29 @@ class AdbcTest {
         assertEquals(tables, all.contains(name), depth + ": " + all);
       }
     }
+  }
+
+  @Test
+  @DisplayName("limit: getInfo() empties what the server says of itself before reading it, and needs getVectorSchemaRoot() first")
+  void info() throws Exception {
+    try (ArrowReader unopened = connection.getInfo()) {
+      assertThrows(NullPointerException.class, unopened::loadNextBatch);
+    }
     try (ArrowReader info = connection.getInfo()) {
-      assertTrue(text(info).contains("Coverline"));
+      info.getVectorSchemaRoot();
+      String all = text(info);
+      assertTrue(all.contains("ADBC Flight SQL Driver"), all);
+      assertFalse(all.contains("Coverline"), all);
     }
-    try (ArrowReader types = connection.getTableTypes()) {
-      assertTrue(text(types).toUpperCase().contains("TABLE"));
+  }
+
+  @Test
+  @DisplayName("limit: getTableTypes() and getTableSchema() are not in the driver; getObjects() tells types and columns")
+  void tableTypesAndSchema() throws Exception {
+    String name = ingested();
+    for (Executable missing : List.<Executable>of(connection::getTableTypes, () -> connection.getTableSchema(null, null, name))) {
+      assertEquals(AdbcStatusCode.NOT_IMPLEMENTED, assertThrows(AdbcException.class, missing).getStatus());
     }
-    assertEquals(ROWS.getFields(), connection.getTableSchema(null, null, name).getFields());
   }
 
   @Test
