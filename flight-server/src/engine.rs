@@ -11,7 +11,9 @@ use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::prelude::SessionConfig;
 use table_core::clock::{Clock, SystemClock};
-use table_core::datafusion::{CoverageFunction, GapsFunction, SnapshotSource, TABLE_STORE_URL};
+use table_core::datafusion::{
+    CoverageFunction, GapsFunction, ReadEnds, SnapshotSource, TABLE_STORE_URL,
+};
 use table_core::segment::reader::SegmentCache;
 use table_core::{Catalog, CatalogOptions, Error, ErrorKind};
 use tempfile::TempDir;
@@ -160,6 +162,7 @@ fn template(runtime: &Arc<RuntimeEnv>) -> DfResult<SessionState> {
         .with_runtime_env(Arc::clone(runtime))
         .with_default_features()
         .with_type_planner(Arc::new(functions::SqlTypes))
+        .with_physical_optimizer_rule(Arc::new(ReadEnds))
         .with_physical_optimizer_rule(Arc::new(YieldingJoins))
         .build();
     functions::bound(&mut state)?;

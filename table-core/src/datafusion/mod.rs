@@ -1,11 +1,14 @@
-//! The bridge to DataFusion: a `TableProvider` over one pinned [`Snapshot`](crate::Snapshot) and the table functions.
+//! The bridge to DataFusion: a `TableProvider` over one pinned [`Snapshot`](crate::Snapshot), the table functions, and
+//! a physical rule that knows how segments are sorted.
 
+mod ends;
 mod functions;
 mod groups;
 mod memory;
 mod provider;
 mod statistics;
 
+pub use ends::ReadEnds;
 pub use functions::{CoverageFunction, GapsFunction, SnapshotSource};
 pub use provider::{SnapshotProvider, TABLE_STORE_URL};
 

@@ -68,12 +68,12 @@ impl SnapshotProvider {
     fn file(
         table_folder: &str,
         segment: &Arc<SegmentMeta>,
-        layout: &TableLayout,
+        layout: &Arc<TableLayout>,
         columns: &[bool],
     ) -> PartitionedFile {
         let path = paths::segment_in(table_folder, segment.id);
-        let file = PartitionedFile::new(path, segment.file_bytes)
-            .with_extension(ScanSegment(Arc::clone(segment)));
+        let known = ScanSegment { meta: Arc::clone(segment), layout: Arc::clone(layout) };
+        let file = PartitionedFile::new(path, segment.file_bytes).with_extension(known);
         if !columns.contains(&true) {
             return file;
         }
@@ -85,7 +85,7 @@ impl SnapshotProvider {
     fn scan_segments(
         &self,
         state: &dyn Session,
-        layout: &TableLayout,
+        layout: &Arc<TableLayout>,
         segments: &[Arc<SegmentMeta>],
         projection: Option<&Vec<usize>>,
         filters: &[Expr],

@@ -214,6 +214,13 @@ pub struct TableLayout {
     pub bucketing: Option<Bucketing>,
 }
 
+impl TableLayout {
+    /// Name of the index column; `None` on plain tables.
+    pub fn index_name(&self) -> Option<&str> {
+        self.schema.fields().get(self.index?).map(|field| field.name().as_str())
+    }
+}
+
 const NANOS_PER_SECOND: i64 = 1_000_000_000;
 
 fn limit(what: String) -> SpecError {

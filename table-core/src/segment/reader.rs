@@ -30,13 +30,19 @@ pub use cache::{SEGMENT_CACHE_BYTES, SegmentCache};
 use self::cache::CachedSegment;
 use super::{RowGroupMeta, SegmentMeta};
 use crate::error::{Error, ErrorKind};
+use crate::schema::TableLayout;
 
 /// Bytes of the magic number that opens every Parquet file; the first row group starts behind it.
 const MAGIC_BYTES: u64 = 4;
 
-/// What a scan attaches to each `PartitionedFile`: what the log knows of the segment.
+/// What a scan attaches to each `PartitionedFile`.
 #[derive(Debug, Clone)]
-pub(crate) struct ScanSegment(pub(crate) Arc<SegmentMeta>);
+pub(crate) struct ScanSegment {
+    /// What the log knows of the segment.
+    pub(crate) meta: Arc<SegmentMeta>,
+    /// Of the table.
+    pub(crate) layout: Arc<TableLayout>,
+}
 
 /// Hands out readers that verify what they read. One per scan.
 #[derive(Debug)]
@@ -65,7 +71,7 @@ impl ParquetFileReaderFactory for SegmentReaderFactory {
         _metadata_size_hint: Option<usize>,
         metrics: &ExecutionPlanMetricsSet,
     ) -> datafusion::error::Result<Box<dyn AsyncFileReader + Send>> {
-        let Some(ScanSegment(meta)) = partitioned_file.extension::<ScanSegment>() else {
+        let Some(ScanSegment { meta, .. }) = partitioned_file.extension::<ScanSegment>() else {
             return Err(DataFusionError::External(Box::new(Error::internal(format!(
                 "file \"{}\" is scanned without its segment",
                 partitioned_file.object_meta.location

@@ -188,7 +188,11 @@ impl Fixture {
     /// A session in which the table is called `t`.
     pub(crate) fn session(&self, partitions: usize) -> SessionContext {
         let config = SessionConfig::new().with_target_partitions(partitions);
-        let session = SessionContext::new_with_config(config);
+        self.register(SessionContext::new_with_config(config))
+    }
+
+    /// `session` with the table in it.
+    pub(crate) fn register(&self, session: SessionContext) -> SessionContext {
         let url = ObjectStoreUrl::parse(TABLE_STORE_URL).unwrap();
         session.register_object_store(url.as_ref(), self.store.object_store());
         let provider = SnapshotProvider::new(
