@@ -51,7 +51,7 @@ impl TypePlanner for SqlTypes {
     }
 }
 
-/// Puts bounds on the functions that could fill the memory from one short statement.
+/// Puts bounds on the functions that could fill the memory from one short statement, and our `date_bin` in its place.
 ///
 /// # Errors
 /// When a function cannot be replaced.
@@ -59,6 +59,8 @@ pub(crate) fn bound(state: &mut SessionState) -> DfResult<()> {
     for name in LIST_MAKERS {
         state.deregister_udf(name)?;
     }
+    let date_bin = state.udf("date_bin")?;
+    state.register_udf(Arc::new(table_core::datafusion::date_bin(date_bin)))?;
     for name in SIZED_BY_ARGUMENT.into_iter().chain(["array_repeat"]) {
         if let Ok(inner) = state.udf(name) {
             state.register_udf(Arc::new(ScalarUDF::new_from_impl(Bounded { inner })))?;

@@ -1,6 +1,7 @@
-//! The bridge to DataFusion: a `TableProvider` over one pinned [`Snapshot`](crate::Snapshot), the table functions, and
-//! a physical rule that knows how segments are sorted.
+//! The bridge to DataFusion: a `TableProvider` over one pinned [`Snapshot`](crate::Snapshot), its table and scalar functions,
+//! and a physical rule that knows how segments are sorted.
 
+mod date_bin;
 mod ends;
 mod functions;
 mod groups;
@@ -8,6 +9,7 @@ mod memory;
 mod provider;
 mod statistics;
 
+pub use date_bin::date_bin;
 pub use ends::ReadEnds;
 pub use functions::{CoverageFunction, GapsFunction, SnapshotSource};
 pub use provider::{SnapshotProvider, TABLE_STORE_URL};
