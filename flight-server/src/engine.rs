@@ -24,6 +24,7 @@ use crate::limits;
 use crate::query::functions;
 use crate::query::pins::{PinnedCatalog, PinnedSchema, Pins};
 use crate::query::planner::Planner;
+use crate::query::plans::Plans;
 use crate::query::yielding::YieldingJoins;
 use crate::session::PreparedStatements;
 
@@ -37,6 +38,7 @@ pub(crate) struct Engine {
     /// Functions, rules and settings of every session; its catalog is empty.
     template: SessionState,
     planner: Planner,
+    plans: Plans,
     prepared: PreparedStatements,
     /// Spilled data; removed with the engine.
     _spill: TempDir,
@@ -66,6 +68,7 @@ impl Engine {
             cache: Arc::new(SegmentCache::default()),
             template,
             planner: Planner::new(),
+            plans: Plans::default(),
             prepared: PreparedStatements::default(),
             _spill: spill,
         }))
@@ -84,6 +87,11 @@ impl Engine {
     /// The threads that parse and plan.
     pub(crate) fn planner(&self) -> &Planner {
         &self.planner
+    }
+
+    /// Queries planned a moment ago.
+    pub(crate) fn plans(&self) -> &Plans {
+        &self.plans
     }
 
     /// Prepared statements of all clients.

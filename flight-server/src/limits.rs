@@ -60,6 +60,12 @@ pub(crate) const PLANNING_TIME: Duration = Duration::from_secs(10);
 pub(crate) const GENERATED_CONSTANT_BYTES_MAX: i64 = 64 << 10;
 /// What one call of `repeat`, `lpad` and the like may make for one batch, bytes or elements.
 pub(crate) const GENERATED_BYTES_MAX: i64 = 64 << 20;
+/// Planned queries that are kept for their next use.
+pub(crate) const PLANS_MAX: usize = 64;
+/// How long an unused plan is kept. The calls of one query follow each other at once.
+pub(crate) const PLAN_LIFE: Duration = Duration::from_secs(60);
+/// Longest statement whose plan is kept, bytes.
+pub(crate) const PLAN_SQL_BYTES_MAX: usize = 8 << 10;
 
 /// Rows of one record batch inside the query engine. Twice DataFusion's default speeds up wide exports; with more, a literal
 /// of the longest statement, copied into every row, would no longer fit one Arrow array.

@@ -8,6 +8,7 @@ mod parameters;
 pub(crate) mod pins;
 mod plan;
 pub(crate) mod planner;
+pub(crate) mod plans;
 pub(crate) mod prepared;
 pub(crate) mod statement;
 pub(crate) mod stream;

@@ -7,7 +7,6 @@ use arrow_flight::FlightData;
 use arrow_flight::encode::FlightDataEncoderBuilder;
 use arrow_flight::error::FlightError;
 use bytes::{Bytes, BytesMut};
-use datafusion::logical_expr::LogicalPlan;
 use datafusion::scalar::ScalarValue;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
@@ -17,7 +16,7 @@ use tonic::Status;
 use crate::engine::Engine;
 use crate::ingest::{DecodeLimits, GuardedDecoder};
 use crate::limits;
-use crate::query::plan::{self, Prepared};
+use crate::query::plan::{Prepared, QueryPlan};
 use crate::query::stream::encode as encode_stream;
 use crate::status;
 
@@ -229,7 +228,7 @@ fn plain(value: ScalarValue) -> ScalarValue {
 pub(crate) async fn run_all(
     engine: &Arc<Engine>,
     prepared: Prepared,
-    plan: LogicalPlan,
+    plan: QueryPlan,
     values: Vec<Vec<ScalarValue>>,
 ) -> Result<BoxStream<'static, Result<FlightData, Status>>, Status> {
     let mut values = values.into_iter();
@@ -237,14 +236,14 @@ pub(crate) async fn run_all(
         let schema = prepared.wire_schema(engine, &plan).await?;
         return Ok(encode_stream(schema, stream::empty()));
     };
-    let (schema, batches) = prepared.execute(engine, plan::bind(&plan, first)?).await?;
+    let (schema, batches) = prepared.execute(engine, plan.bind(first)?).await?;
     let batches = batches.map_err(|error| status::query(&error));
     let engine = Arc::clone(engine);
     let rest = stream::iter(values)
         .then(move |row| {
             let (engine, prepared, plan) = (Arc::clone(&engine), prepared.clone(), plan.clone());
             async move {
-                let (_, batches) = prepared.execute(&engine, plan::bind(&plan, row)?).await?;
+                let (_, batches) = prepared.execute(&engine, plan.bind(row)?).await?;
                 Ok::<_, Status>(batches.map_err(|error| status::query(&error)))
             }
         })

@@ -103,6 +103,16 @@ impl Pins {
         self.by_name.iter().map(pin).collect()
     }
 
+    /// Whether both see the same tables at the same versions.
+    pub(crate) fn same_versions(&self, other: &Self) -> bool {
+        self.by_name.len() == other.by_name.len()
+            && self.by_name.iter().zip(&other.by_name).all(|((name, pin), (other_name, other))| {
+                name == other_name
+                    && Arc::ptr_eq(&pin.table, &other.table)
+                    && pin.snapshot.version == other.snapshot.version
+            })
+    }
+
     /// The pin of a table.
     pub(crate) fn get(&self, name: &str) -> Option<&Pin> {
         self.by_name.get(name)

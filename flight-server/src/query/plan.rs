@@ -1,6 +1,6 @@
 //! One statement in planning: its pins, its DataFusion session, its plans and schemas.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arrow::datatypes::SchemaRef;
 use coverline_proto::flight::TablePin;
@@ -16,8 +16,9 @@ use tokio::runtime::Handle;
 use tonic::Status;
 
 use crate::engine::Engine;
-use crate::query::gate::{self, Gated};
+use crate::query::gate::{self, Gated, Statement};
 use crate::query::pins::Pins;
+use crate::query::plans;
 use crate::status;
 
 /// A statement that passed the gate, with the versions that it sees.
@@ -26,6 +27,47 @@ pub(crate) struct Prepared {
     pub(crate) gated: Gated,
     pub(crate) pins: Arc<Pins>,
     state: SessionState,
+    /// The plan of the statement itself, once it was made.
+    own: Arc<OnceLock<QueryPlan>>,
+}
+
+/// The plan of a query, and its optimised form once somebody needed it.
+#[derive(Debug, Clone)]
+pub(crate) struct QueryPlan {
+    logical: LogicalPlan,
+    optimized: Arc<OnceLock<LogicalPlan>>,
+}
+
+impl From<LogicalPlan> for QueryPlan {
+    fn from(logical: LogicalPlan) -> Self {
+        Self { logical, optimized: Arc::default() }
+    }
+}
+
+impl QueryPlan {
+    /// As written, not optimised.
+    pub(crate) fn logical(&self) -> &LogicalPlan {
+        &self.logical
+    }
+
+    /// This plan with its parameters replaced by one row of values.
+    ///
+    /// # Errors
+    /// See [`bind`].
+    pub(crate) fn bind(&self, values: Vec<ScalarValue>) -> Result<Self, Status> {
+        if values.is_empty() {
+            return Ok(self.clone());
+        }
+        bind(&self.logical, values).map(Self::from)
+    }
+
+    fn optimize(&self, state: &SessionState) -> Result<&LogicalPlan, Status> {
+        if let Some(optimized) = self.optimized.get() {
+            return Ok(optimized);
+        }
+        let optimized = state.optimize(&self.logical).map_err(|error| status::query(&error))?;
+        Ok(self.optimized.get_or_init(|| optimized))
+    }
 }
 
 /// Checks a statement without looking at any table.
@@ -33,6 +75,9 @@ pub(crate) struct Prepared {
 /// # Errors
 /// See [`gate::check`].
 pub(crate) async fn gated(engine: &Engine, sql: &str) -> Result<Gated, Status> {
+    if let Some(gated) = engine.plans().gated(sql) {
+        return Ok(gated);
+    }
     let sql = sql.to_owned();
     engine.planner().run(move || gate::check(&sql)).await
 }
@@ -43,9 +88,8 @@ impl Prepared {
     /// # Errors
     /// See [`gate::check`] and [`Pins::newest`].
     pub(crate) async fn newest(engine: &Engine, gated: Gated) -> Result<Self, Status> {
-        let pins = Arc::new(Pins::newest(engine.catalog(), &gated).await?);
-        let state = engine.session(&pins);
-        Ok(Self { gated, pins, state })
+        let pins = Pins::newest(engine.catalog(), &gated).await?;
+        Ok(Self::with(engine, gated, pins))
     }
 
     /// A statement at the versions of a ticket.
@@ -57,9 +101,35 @@ impl Prepared {
         gated: Gated,
         wire: &[TablePin],
     ) -> Result<Self, Status> {
-        let pins = Arc::new(Pins::restore(engine.catalog(), wire).await?);
+        let pins = Pins::restore(engine.catalog(), wire).await?;
+        Ok(Self::with(engine, gated, pins))
+    }
+
+    fn with(engine: &Engine, gated: Gated, pins: Pins) -> Self {
+        if let Some(prepared) = engine.plans().get(&gated.sql, &pins) {
+            return prepared;
+        }
+        let pins = Arc::new(pins);
         let state = engine.session(&pins);
-        Ok(Self { gated, pins, state })
+        Self { gated, pins, state, own: Arc::default() }
+    }
+
+    /// The plan of the statement, which must be a query.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT for an update; as [`Self::logical`].
+    pub(crate) async fn own_query(&self, engine: &Engine) -> Result<QueryPlan, Status> {
+        if let Some(plan) = self.own.get() {
+            return Ok(plan.clone());
+        }
+        let Statement::Query(statement) = &self.gated.statement else {
+            return Err(status::invalid("the statement returns no rows; run it as an update"));
+        };
+        let plan = QueryPlan::from(self.query(engine, statement.as_ref().clone()).await?);
+        if plans::is_lasting(&plan.logical) && self.own.set(plan.clone()).is_ok() {
+            engine.plans().keep(self.clone());
+        }
+        Ok(plan)
     }
 
     /// The logical plan of any statement that DataFusion knows, not yet optimised.
@@ -102,14 +172,14 @@ impl Prepared {
     pub(crate) async fn wire_schema(
         &self,
         engine: &Engine,
-        plan: &LogicalPlan,
+        plan: &QueryPlan,
     ) -> Result<SchemaRef, Status> {
+        if let Some(optimized) = plan.optimized.get() {
+            return Ok(portable_schema(optimized.schema().as_arrow()));
+        }
         let state = self.state.clone();
         let plan = plan.clone();
-        let job = move || {
-            let optimized = state.optimize(&plan).map_err(|error| status::query(&error))?;
-            Ok(portable_schema(optimized.schema().as_arrow()))
-        };
+        let job = move || Ok(portable_schema(plan.optimize(&state)?.schema().as_arrow()));
         engine.planner().run(job).await
     }
 
@@ -120,16 +190,17 @@ impl Prepared {
     pub(crate) async fn execute(
         &self,
         engine: &Engine,
-        plan: LogicalPlan,
+        plan: impl Into<QueryPlan>,
     ) -> Result<(SchemaRef, SendableRecordBatchStream), Status> {
+        let plan = plan.into();
         let state = self.state.clone();
         let runtime = Handle::current();
         let job = move || {
             let _context = runtime.enter();
-            let optimized = state.optimize(&plan).map_err(|error| status::query(&error))?;
+            let optimized = plan.optimize(&state)?;
             let schema = portable_schema(optimized.schema().as_arrow());
             let physical = runtime
-                .block_on(state.query_planner().create_physical_plan(&optimized, &state))
+                .block_on(state.query_planner().create_physical_plan(optimized, &state))
                 .map_err(|error| status::query(&error))?;
             let stream = execute_stream(physical, state.task_ctx())
                 .map_err(|error| status::query(&error))?;

@@ -63,15 +63,15 @@ async fn describe(engine: &Arc<Engine>, gated: Gated) -> Result<Described, Statu
     let count = gated.parameter_count;
     let nothing = Arc::new(Schema::empty());
     match gated.statement.clone() {
-        Statement::Query(query) => {
+        Statement::Query(_) => {
             let prepared = Prepared::newest(engine, gated).await?;
-            let plan = prepared.query(engine, *query).await?;
+            let plan = prepared.own_query(engine).await?;
             // A plan may be impossible to optimise while the types of its parameters are open.
             let dataset = match prepared.wire_schema(engine, &plan).await {
-                Err(_) if count > 0 => portable_schema(plan.schema().as_arrow()),
+                Err(_) if count > 0 => portable_schema(plan.logical().schema().as_arrow()),
                 other => other?,
             };
-            Ok(Described { dataset, parameters: parameter_schema(&plan, count)? })
+            Ok(Described { dataset, parameters: parameter_schema(plan.logical(), count)? })
         }
         Statement::Insert(statement) => {
             let prepared = Prepared::newest(engine, gated).await?;

@@ -75,14 +75,13 @@ async fn planned(
     gated: Gated,
     rows: &[RecordBatch],
 ) -> Result<(SchemaRef, Prepared), Status> {
-    let statement = query_of(&gated)?;
     let prepared = Prepared::newest(engine, gated).await?;
-    let plan = prepared.query(engine, statement).await?;
+    let plan = prepared.own_query(engine).await?;
     let first = match rows {
         [] => Vec::new(),
         rows => parameters::first(rows, prepared.gated.parameter_count)?,
     };
-    let schema = prepared.wire_schema(engine, &plan::bind(&plan, first)?).await?;
+    let schema = prepared.wire_schema(engine, &plan.bind(first)?).await?;
     Ok((schema, prepared))
 }
 
@@ -130,8 +129,7 @@ async fn run(
     prepared: Prepared,
     rows: &[RecordBatch],
 ) -> Result<BoxStream<'static, Result<FlightData, Status>>, Status> {
-    let statement = query_of(&prepared.gated)?;
-    let plan = prepared.query(engine, statement).await?;
+    let plan = prepared.own_query(engine).await?;
     let values = parameters::rows(rows, prepared.gated.parameter_count)?;
     parameters::run_all(engine, prepared, plan, values).await
 }
@@ -171,12 +169,5 @@ async fn update_gated(
         Statement::Query(_) => {
             Err(status::invalid("the statement returns rows; run it as a query, not as an update"))
         }
-    }
-}
-
-fn query_of(gated: &Gated) -> Result<datafusion::sql::parser::Statement, Status> {
-    match &gated.statement {
-        Statement::Query(statement) => Ok(statement.as_ref().clone()),
-        _ => Err(status::invalid("the statement returns no rows; run it as an update")),
     }
 }

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, PrimitiveArray};
 use arrow::datatypes::{
-    ArrowTimestampType, DataType, Field, FieldRef, IntervalDayTimeType, IntervalMonthDayNanoType, TimeUnit,
-    TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
+    ArrowTimestampType, DataType, Field, FieldRef, IntervalDayTimeType, IntervalMonthDayNanoType,
+    TimeUnit, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
     TimestampSecondType,
 };
 use datafusion::common::ScalarValue;
@@ -92,7 +92,9 @@ impl ScalarUDFImpl for DateBin {
 /// Whether a cast from one type to the other leaves instants what they are: then the column can do without it.
 fn same_instants(from: &DataType, to: &DataType) -> bool {
     match (from, to) {
-        (DataType::Timestamp(_, from), DataType::Timestamp(_, to)) => from.is_some() == to.is_some(),
+        (DataType::Timestamp(_, from), DataType::Timestamp(_, to)) => {
+            from.is_some() == to.is_some()
+        }
         _ => false,
     }
 }

@@ -59,10 +59,9 @@ fn values(unit: TimeUnit) -> impl Strategy<Value = Vec<Option<i64>>> {
         4 => (-century..century).prop_map(Some),
         1 => Just(None),
     ];
-    let run = (value, 0..4_i64, 0..20_usize)
-        .prop_map(|(from, step, length)| {
-            (0..length as i64).map(|n| from.map(|from| from + n * step)).collect::<Vec<_>>()
-        });
+    let run = (value, 0..4_i64, 0..20_usize).prop_map(|(from, step, length)| {
+        (0..length as i64).map(|n| from.map(|from| from + n * step)).collect::<Vec<_>>()
+    });
     prop::collection::vec(run, 1..6).prop_map(|runs| runs.concat())
 }
 
@@ -127,7 +126,10 @@ fn far_dates_have_bins_too() {
     let column = ticks(vec![Some(253_402_300_800_000_001), None], TimeUnit::Microsecond, None);
     let [_, ours] = sessions();
     let found = answer(&ours, &column, "date_bin(INTERVAL '1 day', ts)").unwrap();
-    assert_eq!(&found, &ticks(vec![Some(253_402_300_800_000_000), None], TimeUnit::Microsecond, None));
+    assert_eq!(
+        &found,
+        &ticks(vec![Some(253_402_300_800_000_000), None], TimeUnit::Microsecond, None)
+    );
 }
 
 #[test]
@@ -150,5 +152,8 @@ fn what_lies_under_a_null_does_not_matter() {
         Arc::new(arrow::array::TimestampMicrosecondArray::new(values.into(), Some(nulls)));
     let [_, ours] = sessions();
     let found = answer(&ours, &column, "date_bin(INTERVAL '1 hour', ts)").unwrap();
-    assert_eq!(&found, &ticks(vec![Some(0), None, Some(3_600_000_000)], TimeUnit::Microsecond, None));
+    assert_eq!(
+        &found,
+        &ticks(vec![Some(0), None, Some(3_600_000_000)], TimeUnit::Microsecond, None)
+    );
 }

@@ -53,7 +53,9 @@ impl PhysicalOptimizerRule for ReadEnds {
                 None => None,
             };
             match narrowed {
-                Some(input) => Ok(Transformed::yes(replace_children_if_necessary(node, vec![input])?)),
+                Some(input) => {
+                    Ok(Transformed::yes(replace_children_if_necessary(node, vec![input])?))
+                }
                 None => Ok(Transformed::no(node)),
             }
         })

@@ -10,6 +10,7 @@ mod tests;
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use datafusion::common::TableReference;
 use datafusion::sql::parser::{DFParserBuilder, Statement as DfStatement};
@@ -40,6 +41,8 @@ const COVERAGE_FUNCTIONS: [&str; 8] = [
 /// One statement that may run.
 #[derive(Debug, Clone)]
 pub(crate) struct Gated {
+    /// Its text.
+    pub(crate) sql: Arc<str>,
     /// What it is.
     pub(crate) statement: Statement,
     /// Tables it reads or writes, as written and folded; without common table expressions and table functions.
@@ -111,6 +114,7 @@ pub(crate) fn check(sql: &str) -> Result<Gated, Status> {
         tables.retain(|reference| *reference != own);
     }
     Ok(Gated {
+        sql: sql.into(),
         statement,
         tables,
         function_tables: names.function_tables.into_iter().collect(),
