@@ -21,7 +21,7 @@ use parquet::arrow::arrow_writer::{
     ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory, ArrowWriterOptions,
     compute_leaves,
 };
-use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::basic::{Compression, Encoding};
 use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::writer::SerializedFileWriter;
@@ -36,8 +36,8 @@ use crate::schema::{TableLayout, field_id};
 use crate::storage::Staged;
 use crate::types::SegmentId;
 
-/// Zstandard level of all pages: encoding cost is in the dictionaries, not here, and higher levels save little.
-const ZSTD_LEVEL: i32 = 1;
+/// Compression of all pages. Zstandard makes files a fifteenth smaller, and then decoding takes half as long again.
+const COMPRESSION: Compression = Compression::LZ4_RAW;
 
 /// Arrow bytes below which a segment is written plainly: compression and dictionaries would cost more than they save.
 const PLAIN_BYTES_MAX: usize = 16 << 10;
@@ -329,11 +329,7 @@ fn leaf_count(data_type: &DataType) -> usize {
 
 fn properties(layout: &TableLayout, rows: &SegmentRows) -> Result<WriterProperties, ParquetError> {
     let plain = rows.bytes < PLAIN_BYTES_MAX;
-    let compression = if plain {
-        Compression::UNCOMPRESSED
-    } else {
-        Compression::ZSTD(ZstdLevel::try_new(ZSTD_LEVEL)?)
-    };
+    let compression = if plain { Compression::UNCOMPRESSED } else { COMPRESSION };
     let mut builder = WriterProperties::builder()
         .set_created_by(concat!("coverline ", env!("CARGO_PKG_VERSION")).to_owned())
         .set_compression(compression)
