@@ -9,10 +9,12 @@ use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionConfig;
 use table_core::clock::{Clock, SystemClock};
 use table_core::datafusion::{
-    CoverageFunction, GapsFunction, ReadEnds, SnapshotSource, TABLE_STORE_URL,
+    CoverageFunction, GapsFunction, ReadEnds, SnapshotSource, TABLE_STORE_URL, UnorderedGroups,
 };
 use table_core::segment::reader::SegmentCache;
 use table_core::{Catalog, CatalogOptions, Error, ErrorKind};
@@ -170,11 +172,20 @@ fn template(runtime: &Arc<RuntimeEnv>) -> DfResult<SessionState> {
         .with_runtime_env(Arc::clone(runtime))
         .with_default_features()
         .with_type_planner(Arc::new(functions::SqlTypes))
-        .with_physical_optimizer_rule(Arc::new(ReadEnds))
-        .with_physical_optimizer_rule(Arc::new(YieldingJoins))
+        .with_physical_optimizer_rules(physical_rules())
         .build();
     functions::bound(&mut state)?;
     Ok(state)
+}
+
+/// DataFusion's rules between ours.
+fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+    let mut rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> =
+        vec![Arc::new(UnorderedGroups)];
+    rules.extend(PhysicalOptimizer::new().rules);
+    rules.push(Arc::new(ReadEnds));
+    rules.push(Arc::new(YieldingJoins));
+    rules
 }
 
 fn engine_error(error: datafusion::error::DataFusionError) -> Error {

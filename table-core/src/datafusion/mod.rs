@@ -1,17 +1,19 @@
 //! The bridge to DataFusion: a `TableProvider` over one pinned [`Snapshot`](crate::Snapshot), its table and scalar functions,
-//! and a physical rule that knows how segments are sorted.
+//! and physical rules that know how segments are sorted.
 
 mod date_bin;
 mod ends;
 mod functions;
 mod groups;
 mod memory;
+mod order;
 mod provider;
 mod statistics;
 
 pub use date_bin::date_bin;
 pub use ends::ReadEnds;
 pub use functions::{CoverageFunction, GapsFunction, SnapshotSource};
+pub use order::UnorderedGroups;
 pub use provider::{SnapshotProvider, TABLE_STORE_URL};
 
 pub use crate::segment::reader::{SEGMENT_CACHE_BYTES, SegmentCache};

@@ -176,7 +176,7 @@ impl TableProvider for SnapshotProvider {
             };
             Ok(Arc::new(EmptyExec::new(schema)))
         };
-        let Some(layout) = self.snapshot.layout.as_deref() else { return empty() };
+        let Some(layout) = self.snapshot.layout.as_ref() else { return empty() };
         let pruned = scan::prune(&self.snapshot, filters)?;
         let segments = (!pruned.segments.is_empty()).then(|| {
             self.scan_segments(state, layout, &pruned.segments, projection, filters, limit)
