@@ -13,6 +13,7 @@ use crate::append::{Append, AppendRequest};
 use crate::clock::Clock;
 use crate::coverage::CoverageDelta;
 use crate::error::{Error, ErrorKind, Result};
+use crate::hot::Flusher;
 use crate::log::record::Action;
 use crate::log::{Alarm, CommitBody, Decision, Head, LogStore, encode_schema, encode_spec};
 use crate::schema::TableSpec;
@@ -44,6 +45,7 @@ pub struct Table {
     id: TableId,
     name: String,
     head: Arc<Head<Snapshot>>,
+    flusher: Flusher,
     disk_floor_bytes: Option<u64>,
 }
 
@@ -112,6 +114,7 @@ impl Table {
             id,
             name: name.to_owned(),
             head: Arc::new(head),
+            flusher: Flusher::default(),
             disk_floor_bytes: context.disk_floor_bytes,
         }
     }
@@ -159,7 +162,22 @@ impl Table {
     where
         P: FnMut(&Arc<Snapshot>) -> Result<Decision> + Send + 'static,
     {
-        self.head.commit(plan).await
+        let committed = self.head.commit(plan).await?;
+        self.flusher.start_when_due(self);
+        Ok(committed)
+    }
+
+    /// Makes a segment of all hot rows now, and says as which version; `None` when there was nothing to do. Commits start a
+    /// flush by themselves when one is due. Rows, coverage and owners stay what they are.
+    ///
+    /// # Errors
+    /// As [`Table::commit`]; `Exhausted` when the disk is full. The rows stay hot then.
+    pub async fn flush(self: &Arc<Self>) -> Result<Option<Version>> {
+        self.flusher.flush(self).await
+    }
+
+    pub(crate) fn flusher(&self) -> &Flusher {
+        &self.flusher
     }
 
     /// Why this handle refuses commits, when it does: the outcome of one is unknown, or the table was dropped.
@@ -220,8 +238,8 @@ impl Table {
         self.head.checkpoint().await
     }
 
-    /// The version that owns a covered pair, read from the records that added the segments which can hold it, newest first.
-    /// `None` when the pair is not covered, or when too many segments come into question.
+    /// The version that owns a covered pair: known of hot rows, else read from the records that added the segments which can
+    /// hold it, newest first. `None` when the pair is not covered, or when too many segments come into question.
     ///
     /// # Errors
     /// `Corrupt`, `Unavailable`.
@@ -241,19 +259,23 @@ impl Table {
             IndexType::Int64 | IndexType::Timestamp(_) => value,
         };
         let (start, end) = (ordered(bucketing.start(bucket)), ordered(bucketing.end(bucket)));
+        // `end` saturates at the end of the index, so it is taken as included; one candidate too many does no harm.
+        let in_bucket = |range: Option<(i64, i64)>| {
+            range.is_none_or(|(min, max)| ordered(min) <= end && start <= ordered(max))
+        };
+        let mut hot = snapshot.hot.iter().rev().filter(|rows| in_bucket(rows.index_range));
+        if let Some(rows) = hot.find(|rows| rows.owns(entity, bucket)) {
+            return Ok(Some(rows.version));
+        }
         let candidates: BTreeSet<Version> = snapshot
             .segments
             .iter()
             .filter(|segment| {
-                // `end` saturates at the end of the index, so it is taken as included; one record too many does no harm.
-                let in_index = segment
-                    .index_range
-                    .is_none_or(|(min, max)| ordered(min) <= end && start <= ordered(max));
                 let in_entities = segment
                     .entity_range
                     .as_ref()
                     .is_none_or(|(min, max)| min <= entity && entity <= max);
-                in_index && in_entities
+                in_bucket(segment.index_range) && in_entities
             })
             .filter_map(|segment| snapshot.segment_version(segment.id))
             .collect();
@@ -261,10 +283,12 @@ impl Table {
             let Some(stored) = self.log().read_record(version).await? else { continue };
             for action in &stored.record.actions {
                 if let Action::CoverageDelta(delta) = action
-                    && let Ok(delta) = CoverageDelta::decode(&delta.encoded)
-                    && delta.runs(entity).is_some_and(|runs| runs.contains(bucket))
+                    && let Ok(pairs) = CoverageDelta::decode(&delta.encoded)
+                    && pairs.contains(entity, bucket)
                 {
-                    return Ok(Some(version));
+                    // A flush says whose rows it moved.
+                    let moved = Some(delta.version).filter(|version| *version != 0);
+                    return Ok(Some(moved.map_or(version, Version)));
                 }
             }
         }

@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, UInt64Array};
-use support::root::{HOUR_US, Root, append, append_all, bars, read_bars, skip, spec};
+use arrow::compute::concat_batches;
+use support::root::{HOUR_US, Root, append, append_all, bars, many_bars, read_bars, skip, spec};
 use table_core::append::{AppendRequest, Receipt};
 use table_core::schema::{IndexSpec, TableSpec};
 use table_core::types::{BucketWidth, Version};
@@ -30,7 +31,7 @@ async fn a_file_loads_once_and_the_second_time_says_what_is_there() {
     };
     let first = append(&table, &[day(0)]).await.unwrap();
     assert_eq!((first.version, first.row_count, first.buckets_covered), (Version(2), 72, 72));
-    assert_eq!((first.segment_count, first.rows_skipped, first.repeated), (1, 0, false));
+    assert_eq!((first.segment_count, first.rows_skipped, first.repeated), (0, 0, false));
     append(&table, &[day(1)]).await.unwrap();
 
     let error = append(&table, &[day(1)]).await.unwrap_err();
@@ -52,16 +53,26 @@ async fn a_file_loads_once_and_the_second_time_says_what_is_there() {
         rows[..72].is_sorted_by_key(|row| (row.0.clone(), row.1)),
         "sorted by entity and index"
     );
+    assert_eq!(root.files(&table), 0, "all of it is in the log");
+
+    // A flush makes one segment of both days, and both go on to own their pairs.
+    assert_eq!(table.flush().await.unwrap(), Some(Version(4)));
+    let snapshot = table.snapshot();
+    let rows = read_bars(&root.rows(&table, &snapshot));
+    assert_eq!((rows.len(), snapshot.segments.len()), (144, 1));
+    assert!(rows.is_sorted_by_key(|row| (row.0.clone(), row.1)), "sorted by entity and index");
     let segment = &snapshot.segments[0];
-    assert_eq!(segment.index_range, Some((5, 23 * HOUR_US + 5)));
+    assert_eq!(segment.index_range, Some((5, 47 * HOUR_US + 5)));
     assert!(segment.sorted);
     let (min, max) = segment.entity_range.clone().unwrap();
     let layout = snapshot.layout.clone().unwrap();
     let shown =
         |key: table_core::types::EntityKey| key.display(&layout.entity_names, &layout.entity_types);
     assert_eq!((shown(min), shown(max)), ("symbol=\"AAPL\"".into(), "symbol=\"NVDA\"".into()));
-    let error = append(&table, &[day(0)]).await.unwrap_err();
-    assert_eq!(error.overlap().unwrap().owner_version, Some(2));
+    for (number, owner) in [(0, 2), (1, 3)] {
+        let error = append(&table, &[day(number)]).await.unwrap_err();
+        assert_eq!(error.overlap().unwrap().owner_version, Some(owner));
+    }
 }
 
 #[tokio::test]
@@ -96,9 +107,12 @@ async fn rows_of_one_append_may_share_a_bucket() {
         .await
         .unwrap();
     assert_eq!((receipt.row_count, receipt.buckets_covered), (3, 1));
-    let prices: Vec<f64> =
-        read_bars(&root.rows(&table, &table.snapshot())).iter().map(|row| row.2).collect();
-    assert_eq!(prices, [2.0, 1.0, 3.0], "by time, equal times in arrival order");
+    for _ in 0..2 {
+        let rows = read_bars(&root.rows(&table, &table.snapshot()));
+        let prices: Vec<f64> = rows.iter().map(|row| row.2).collect();
+        assert_eq!(prices, [2.0, 1.0, 3.0], "by time, equal times in arrival order");
+        table.flush().await.unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -150,33 +164,44 @@ async fn rows_skipped_by_nobody_are_lost_to_nobody() {
 
 #[tokio::test]
 async fn an_error_commits_nothing_and_leaves_nothing() {
-    let root = Root::new().await;
-    let table = root.table(spec(), None).await;
-    append(&table, &[bars(&[("A", 0, 1.0)])]).await.unwrap();
-    let files = root.files(&table);
+    // Inline rows leave no file in any case; segments must not, unless they are committed.
+    for (of, files_each) in [
+        (
+            (|symbol, hour| bars(&[(symbol, hour * HOUR_US, 1.0)])) as fn(&str, i64) -> RecordBatch,
+            0,
+        ),
+        (many_bars, 1),
+    ] {
+        let root = Root::new().await;
+        let table = root.table(spec(), None).await;
+        append(&table, &[of("A", 0)]).await.unwrap();
+        assert_eq!(root.files(&table), files_each);
 
-    let mut append = table.append(AppendRequest::default());
-    append.write(bars(&[("B", 0, 1.0)])).await.unwrap();
-    let error = append.write(bars(&[("B", HOUR_US, 1.0), ("A", 0, 1.0)])).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Overlap);
-    let error = append.write(bars(&[("C", 0, 1.0)])).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Invalid, "poisoned: {error}");
-    let error = append.commit().await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Invalid, "poisoned: {error}");
+        let mut failing = table.append(AppendRequest::default());
+        failing.write(of("B", 0)).await.unwrap();
+        let rows = concat_batches(&of("B", 1).schema(), &[of("B", 1), of("A", 0)]).unwrap();
+        let error = failing.write(rows).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Overlap);
+        let error = failing.write(of("C", 0)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid, "poisoned: {error}");
+        let error = failing.commit().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid, "poisoned: {error}");
 
-    // A racing append that loses in the commit, and one that is dropped with a full segment in the encoder.
-    let mut late = table.append(AppendRequest::default());
-    late.write(bars(&[("D", 0, 1.0)])).await.unwrap();
-    self::append(&table, &[bars(&[("D", 0, 1.0)])]).await.unwrap();
-    assert_eq!(late.commit().await.unwrap_err().kind(), ErrorKind::Overlap);
-    let mut dropped = table.append(AppendRequest::default());
-    dropped.write(bars(&[("E", 0, 1.0)])).await.unwrap();
-    drop(dropped);
+        // A racing append that loses in the commit, and one that is dropped.
+        let mut late = table.append(AppendRequest::default());
+        late.write(of("D", 0)).await.unwrap();
+        append(&table, &[of("D", 0)]).await.unwrap();
+        assert_eq!(late.commit().await.unwrap_err().kind(), ErrorKind::Overlap);
+        let mut dropped = table.append(AppendRequest::default());
+        dropped.write(of("E", 0)).await.unwrap();
+        drop(dropped);
 
-    assert_eq!(table.snapshot().version, Version(3));
-    assert_eq!(root.files(&table), files + 1, "one file per committed append");
-    let taken = self::append(&table, &[bars(&[("B", 0, 1.0)])]).await.unwrap();
-    assert_eq!(taken.version, Version(4), "what failed claims nothing");
+        assert_eq!(table.snapshot().version, Version(3));
+        assert_eq!(root.files(&table), 2 * files_each, "as many as the committed appends have");
+        let taken = append(&table, &[of("B", 0)]).await.unwrap();
+        assert_eq!(taken.version, Version(4), "what failed claims nothing");
+        root.rows(&table, &table.snapshot());
+    }
 }
 
 #[tokio::test]
@@ -247,9 +272,13 @@ async fn the_owner_is_found_across_the_middle_of_u64() {
             .unwrap()
     };
     let owner = append(&table, &[blocks(vec![5, 6, (1 << 63) + 10])]).await.unwrap().version;
-    for block in [6, (1 << 63) + 10] {
-        let error = append(&table, &[blocks(vec![block])]).await.unwrap_err();
-        assert_eq!(error.overlap().unwrap().owner_version, Some(owner.0), "{block}");
+    append(&table, &[blocks(vec![7, (1 << 63) + 11])]).await.unwrap();
+    for flushed in [false, true] {
+        for block in [6, (1 << 63) + 10] {
+            let error = append(&table, &[blocks(vec![block])]).await.unwrap_err();
+            assert_eq!(error.overlap().unwrap().owner_version, Some(owner.0), "{block} {flushed}");
+        }
+        table.flush().await.unwrap();
     }
 }
 
@@ -341,6 +370,9 @@ async fn plain_tables_take_the_same_rows_again() {
     let stored = read_bars(&root.rows(&table, &table.snapshot()));
     let prices: Vec<f64> = stored.iter().map(|row| row.2).collect();
     assert_eq!(prices, [1.0, 2.0, 1.0, 2.0], "in arrival order");
+    assert_eq!(table.flush().await.unwrap(), Some(Version(4)));
+    let flushed = read_bars(&root.rows(&table, &table.snapshot()));
+    assert_eq!(flushed, stored, "still in arrival order");
     assert!(!table.snapshot().segments[0].sorted);
 }
 
@@ -394,80 +426,4 @@ async fn a_long_stream_becomes_sorted_segments_that_share_nothing() {
     }
     assert_eq!(seen.len(), 300);
     assert!(seen.values().all(|times| times.len() == minutes as usize));
-}
-
-/// Random appends against a map of who owns which pair. The seed is in every message.
-#[tokio::test]
-async fn coverage_agrees_with_a_model() {
-    use rand::rngs::StdRng;
-    use rand::{Rng, SeedableRng};
-
-    for seed in 0..8_u64 {
-        let mut random = StdRng::seed_from_u64(seed);
-        let mut root = Root::new().await;
-        root.table(spec(), None).await;
-        let mut owners: BTreeMap<(String, i64), Version> = BTreeMap::new();
-        let mut stored: Vec<(String, i64, i64)> = Vec::new();
-        let mut next_price = 0_i64;
-        for step in 0..30 {
-            let at = format!("seed {seed}, step {step}");
-            let table = root.catalog.table("prices").await.unwrap();
-            let mut rows = Vec::new();
-            for _ in 0..random.random_range(1..12) {
-                let symbol = ["A", "B", "C", "D"][random.random_range(0..4)];
-                let ts = random.random_range(-20..20) * HOUR_US + random.random_range(0..3);
-                rows.push((symbol, ts, next_price as f64));
-                next_price += 1;
-            }
-            let pair = |row: &(&str, i64, f64)| (row.0.to_owned(), row.1.div_euclid(HOUR_US));
-            let skips = random.random_bool(0.5);
-            let batch_count = random.random_range(1..=rows.len());
-            let batches: Vec<_> = rows.chunks(rows.len().div_ceil(batch_count)).map(bars).collect();
-            let request = if skips { skip() } else { AppendRequest::default() };
-            let before = table.snapshot().version;
-            let result = append_all(&table, request, &batches).await;
-
-            let (owned, free): (Vec<_>, Vec<_>) =
-                rows.iter().partition(|row| owners.contains_key(&pair(row)));
-            match result {
-                Err(error) => {
-                    assert!(!skips && !owned.is_empty(), "{at}: {error}");
-                    let overlap = error.overlap().unwrap();
-                    let pairs: BTreeSet<_> = owned.iter().map(&pair).collect();
-                    assert!(overlap.overlap_count >= 1, "{at}");
-                    assert!(overlap.overlap_count <= pairs.len() as u64, "{at}: {error}");
-                    let owner = Version(overlap.owner_version.unwrap());
-                    assert!(pairs.iter().any(|pair| owners[pair] == owner), "{at}: {error}");
-                    assert_eq!(table.snapshot().version, before, "{at}");
-                }
-                Ok(receipt) => {
-                    assert!(skips || owned.is_empty(), "{at}: {receipt:?}");
-                    assert_eq!(receipt.rows_skipped, owned.len() as u64, "{at}");
-                    assert_eq!(receipt.row_count, free.len() as u64, "{at}");
-                    let pairs: BTreeSet<_> = free.iter().map(&pair).collect();
-                    assert_eq!(receipt.buckets_covered, pairs.len() as u64, "{at}");
-                    let advanced = if free.is_empty() { before } else { before.next() };
-                    assert_eq!(receipt.version, advanced, "{at}");
-                    for row in &free {
-                        owners.insert(pair(row), receipt.version);
-                        stored.push((row.0.to_owned(), row.1, row.2 as i64));
-                    }
-                }
-            }
-            if random.random_bool(0.1) {
-                drop(table);
-                root = root.reopened().await;
-            }
-        }
-        let table = root.catalog.table("prices").await.unwrap();
-        let snapshot = table.snapshot();
-        assert_eq!(snapshot.coverage.pair_count(), owners.len() as u128, "seed {seed}");
-        let mut found: Vec<_> = read_bars(&root.rows(&table, &snapshot))
-            .into_iter()
-            .map(|(symbol, ts, price)| (symbol, ts, price as i64))
-            .collect();
-        found.sort();
-        stored.sort();
-        assert_eq!(found, stored, "seed {seed}");
-    }
 }

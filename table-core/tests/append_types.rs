@@ -199,6 +199,9 @@ async fn integer_indexes_order_by_value_up_to_the_end_of_u64() {
     let rows = root.rows(&table, &table.snapshot());
     let stored = rows.column(0).as_primitive::<arrow::datatypes::UInt64Type>();
     assert_eq!(stored.values(), &[0, 5, 1 << 63, u64::MAX]);
+    let hot = table.snapshot().hot.iter().map(|rows| rows.index_range).collect::<Vec<_>>();
+    assert_eq!(hot, [Some((0, -1))], "bit patterns");
+    table.flush().await.unwrap();
     assert_eq!(table.snapshot().segments[0].index_range, Some((0, -1)), "bit patterns");
     let error = append(&table, &[blocks(vec![(1 << 63) + 1])]).await.unwrap_err();
     assert_eq!(error.overlap().unwrap().bucket_start, "9223372036854775800");
@@ -233,17 +236,20 @@ async fn nested_columns_survive() {
     )
     .unwrap();
     append(&table, std::slice::from_ref(&batch)).await.unwrap();
-    let rows = root.rows(&table, &table.snapshot());
     let order = sort_to_indices(batch.column(0), None, None).unwrap();
-    for name in ["list", "map"] {
-        let sent = take(batch.column_by_name(name).unwrap(), &order, None).unwrap();
-        let stored = rows.column_by_name(name).unwrap();
-        let text = |array: &ArrayRef, row| {
-            arrow::util::display::array_value_to_string(array, row).unwrap()
-        };
-        for row in 0..3 {
-            assert_eq!(text(stored, row), text(&sent, row), "{name} row {row}");
-            assert_eq!(stored.is_null(row), sent.is_null(row), "{name} row {row}");
+    for flushed in [false, true] {
+        let rows = root.rows(&table, &table.snapshot());
+        for name in ["list", "map"] {
+            let sent = take(batch.column_by_name(name).unwrap(), &order, None).unwrap();
+            let stored = rows.column_by_name(name).unwrap();
+            let text = |array: &ArrayRef, row| {
+                arrow::util::display::array_value_to_string(array, row).unwrap()
+            };
+            for row in 0..3 {
+                assert_eq!(text(stored, row), text(&sent, row), "{name} row {row} {flushed}");
+                assert_eq!(stored.is_null(row), sent.is_null(row), "{name} row {row} {flushed}");
+            }
         }
+        table.flush().await.unwrap();
     }
 }

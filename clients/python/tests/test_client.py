@@ -40,10 +40,9 @@ def test_daily_files_are_loaded_once_and_a_second_run_changes_nothing(
             row_count=48,
             rows_skipped=0,
             buckets_covered=48,
-            segment_count=receipt.segment_count,
+            segment_count=0,  # so few rows that the commit record holds them
             repeated=False,
         )
-        assert receipt.segment_count >= 1
         assert number == 0 or receipt.version == version + 1
         version = receipt.version
 

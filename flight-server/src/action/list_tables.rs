@@ -13,7 +13,7 @@ use super::json::encode;
 
 pub(super) const NAME: &str = "coverline.ListTables";
 pub(super) const TEXT: &str = "Lists tables by name. No body. Results, one per table: JSON {name, version, row_count, file_bytes, \
-                               segment_count, index_column, bucket, entity_columns, time_zone, first_index, last_index}; \
+                               segment_count, inline_row_count, inline_bytes, index_column, bucket, entity_columns, time_zone, first_index, last_index}; \
                                {name, error} for a table that cannot be opened.";
 
 pub(super) fn run(catalog: &Arc<Catalog>) -> Answer {
@@ -48,6 +48,9 @@ fn described(name: &str, snapshot: &Snapshot) -> Value {
         "row_count": snapshot.row_count,
         "file_bytes": snapshot.file_bytes,
         "segment_count": snapshot.segments.len(),
+        // Rows of small appends: part of `row_count`, and in the log instead of in a segment.
+        "inline_row_count": snapshot.hot.row_count(),
+        "inline_bytes": snapshot.hot.bytes(),
         "index_column": index.map(|index| &index.column),
         "bucket": index.map(|index| index.bucket.to_string()),
         "entity_columns": index.map(|index| &index.entity_columns),
@@ -57,13 +60,14 @@ fn described(name: &str, snapshot: &Snapshot) -> Value {
     })
 }
 
-/// Smallest and greatest index value of all segments, as text.
+/// Smallest and greatest index value of all rows, as text.
 fn index_bounds(snapshot: &Snapshot) -> Option<(String, String)> {
     let bucketing = snapshot.layout.as_ref()?.bucketing.as_ref()?;
     let is_unsigned = bucketing.index() == table_core::types::IndexType::UInt64;
     // Unsigned values travel as their bits; flipping the sign bit makes them compare as what they are.
     let key = |value: i64| if is_unsigned { value ^ i64::MIN } else { value };
-    let ranges = || snapshot.segments.iter().filter_map(|segment| segment.index_range);
+    let segments = || snapshot.segments.iter().filter_map(|segment| segment.index_range);
+    let ranges = || segments().chain(snapshot.hot.iter().filter_map(|rows| rows.index_range));
     let first = ranges().map(|range| range.0).min_by_key(|value| key(*value))?;
     let last = ranges().map(|range| range.1).max_by_key(|value| key(*value))?;
     Some((bucketing.format(first), bucketing.format(last)))

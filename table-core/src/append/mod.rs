@@ -1,12 +1,13 @@
 //! One append: batches in, one version out, or nothing.
 //!
-//! `stage` normalises batches, computes entities and buckets, checks them against the snapshot and writes segments with
-//! bounded memory; `plan` (pure) turns what was staged into the actions of a commit; `publish` makes the segments durable and
+//! `stage` normalises batches (in `slices`), computes entities and buckets, checks them against the snapshot and writes
+//! segments with bounded memory, or none for a small append; `plan` (pure) turns what was staged into the actions of a commit; `publish` makes the segments durable and
 //! hands the plan to the table's commit loop. `digest` recognises a retry.
 
 mod digest;
 mod plan;
 mod publish;
+mod slices;
 mod stage;
 
 pub use stage::{Append, AppendRequest, BATCH_ROWS_MAX, NEW_ENTITIES_MAX, OverlapPolicy, Receipt};

@@ -16,7 +16,7 @@ use crate::log::encode_schema;
 use crate::log::record::Action;
 use crate::segment::SegmentMeta;
 use crate::snapshot::Snapshot;
-use crate::types::BucketId;
+use crate::types::{BucketId, SegmentId};
 use crate::{CommitBody, Decision};
 
 /// What the record says was done.
@@ -37,8 +37,10 @@ pub(super) struct AppendPlan {
     pub(super) append_id: Option<KeyedPayload>,
     /// The schema that the rows were normalised to; `None` when the stream had none.
     pub(super) schema: Option<SchemaRef>,
-    /// Segments and the pairs that each is the owner of.
+    /// Segments, or inline rows, and the pairs that each is the owner of.
     pub(super) actions: Vec<Action>,
+    /// Whether the rows are inline.
+    pub(super) is_inline: bool,
     /// All pairs.
     pub(super) claimed: CoverageDelta,
     pub(super) row_count: u64,
@@ -66,6 +68,8 @@ pub(super) enum Refusal {
     OtherSchema,
     /// The key was used for other rows.
     KeyReused(Arc<proto::AppendId>),
+    /// The table has so many hot rows that these must be a segment.
+    NoRoom,
 }
 
 impl AppendPlan {
@@ -97,6 +101,9 @@ impl AppendPlan {
                 OverlapPolicy::Reject => Refusal::Overlap(owned),
                 OverlapPolicy::Skip => Refusal::LostRows(owned),
             });
+        }
+        if self.is_inline && !snapshot.hot.has_room() {
+            return Err(Refusal::NoRoom);
         }
         let mut actions = Vec::with_capacity(self.actions.len() + 1);
         if adopts && let Some(schema) = &self.schema {
@@ -131,10 +138,27 @@ impl AppendPlan {
 
 /// The actions that add one segment, which owns `delta`.
 pub(super) fn segment_actions(meta: &SegmentMeta, delta: &CoverageDelta) -> Vec<Action> {
-    let mut actions = vec![Action::AddSegment(meta.to_proto())];
+    with_pairs(Action::AddSegment(meta.to_proto()), meta.id, delta)
+}
+
+/// The actions that add encoded rows inline, which own `delta`.
+pub(super) fn inline_actions(
+    id: SegmentId,
+    ipc_stream: Bytes,
+    row_count: u64,
+    delta: &CoverageDelta,
+) -> Vec<Action> {
+    let segment_id = Bytes::copy_from_slice(id.as_bytes());
+    let rows =
+        proto::InlineRows { segment_id, ipc_stream, row_count, ..proto::InlineRows::default() };
+    with_pairs(Action::InlineRows(rows), id, delta)
+}
+
+fn with_pairs(add: Action, id: SegmentId, delta: &CoverageDelta) -> Vec<Action> {
+    let mut actions = vec![add];
     if !delta.is_empty() {
         actions.push(Action::CoverageDelta(proto::CoverageDelta {
-            segment_id: Bytes::copy_from_slice(meta.id.as_bytes()),
+            segment_id: Bytes::copy_from_slice(id.as_bytes()),
             encoded: delta.encode().into(),
             version: 0,
         }));

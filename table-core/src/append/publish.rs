@@ -1,7 +1,7 @@
 //! The end of an append: its segments become durable, then the plan goes to the table's commit loop, which shows it the newest
 //! snapshot, publishes record N+1 if absent, and replays a rival's record and asks again when the slot was lost.
 //!
-//! Segments are durable before the record that names them is written. An append that is refused after that leaves files that no
+//! Segments are durable before the record that names them is written; rows of a small append are inside the record. An append that is refused after that leaves files that no
 //! record names; vacuum collects them. It is asked before too, so that the usual refusal leaves nothing.
 
 use std::sync::Arc;
@@ -11,30 +11,32 @@ use parking_lot::Mutex;
 
 use super::Receipt;
 use super::plan::{AppendPlan, Planned, Refusal};
-use super::stage::storage_error;
 use crate::coverage::CoverageDelta;
 use crate::error::{Error, ErrorKind, Overlap, Result};
-use crate::segment::writer::StagedSegment;
+use crate::segment::writer::{StagedSegment, WriteError};
 use crate::snapshot::Snapshot;
 use crate::types::Version;
 use crate::{Decision, Table};
 
-/// Publishes the segments and commits the plan.
+/// Publishes the segments and commits the plan. `None` when its rows are inline and must be a segment.
 pub(super) async fn publish(
     table: &Arc<Table>,
     plan: AppendPlan,
     segments: Vec<StagedSegment>,
-) -> Result<Receipt> {
-    let newest = table.snapshot();
-    match plan.against(&newest) {
-        Ok(Planned::Publish(Decision::Commit(_))) => {}
-        Ok(Planned::Publish(Decision::Nothing)) => {
-            return Ok(receipt(table, &plan, newest.version));
+) -> Result<Option<Receipt>> {
+    if !plan.is_inline {
+        // A refusal is found before files get their names. Inline rows have none.
+        let newest = table.snapshot();
+        match plan.against(&newest) {
+            Ok(Planned::Publish(Decision::Commit(_))) => {}
+            Ok(Planned::Publish(Decision::Nothing)) => {
+                return Ok(Some(receipt(table, &plan, newest.version)));
+            }
+            Ok(Planned::Repeated(known)) => return Ok(Some(repeated(table, &known))),
+            Err(refusal) => return Err(refused(table, &newest, refusal).await),
         }
-        Ok(Planned::Repeated(known)) => return Ok(repeated(table, &known)),
-        Err(refusal) => return Err(refused(table, &newest, refusal).await),
+        publish_segments(table, segments).await?;
     }
-    publish_segments(table, segments).await?;
 
     let plan = Arc::new(plan);
     let outcome: Arc<Mutex<Option<Outcome>>> = Arc::default();
@@ -61,13 +63,16 @@ pub(super) async fn publish(
     .await;
     let outcome = outcome.lock().take();
     match (outcome, committed) {
-        (Some(Outcome::Repeated(known)), Ok(_)) => Ok(repeated(table, &known)),
+        (Some(Outcome::Repeated(known)), Ok(_)) => Ok(Some(repeated(table, &known))),
         (Some(Outcome::Refused(snapshot, refusal)), Err(error))
             if error.kind() == ErrorKind::Conflict =>
         {
-            Err(refused(table, &snapshot, refusal).await)
+            match refusal {
+                Refusal::NoRoom => Ok(None),
+                refusal => Err(refused(table, &snapshot, refusal).await),
+            }
         }
-        (_, Ok(snapshot)) => Ok(receipt(table, &plan, snapshot.version)),
+        (_, Ok(snapshot)) => Ok(Some(receipt(table, &plan, snapshot.version))),
         (_, Err(error)) => Err(error),
     }
 }
@@ -86,15 +91,20 @@ pub(super) async fn publish_segments(
     if segments.iter().all(StagedSegment::is_published) {
         return Ok(segments);
     }
-    let name = table.name();
+    let table = Arc::clone(table);
     tokio::task::spawn_blocking(move || {
         for segment in &mut segments {
-            segment.publish().map_err(|error| storage_error(&name, error))?;
+            segment.publish().map_err(|error| storage_error(&table, error))?;
         }
         Ok(segments)
     })
     .await
     .map_err(|error| Error::internal(format!("publishing segments ended early: {error}")))?
+}
+
+/// What a failed segment means for the append: nothing was committed in any case.
+pub(super) fn storage_error(table: &Table, error: WriteError) -> Error {
+    error.into_error(&format!("append to table \"{}\"", table.name()), "send it again")
 }
 
 fn receipt(table: &Table, plan: &AppendPlan, version: Version) -> Receipt {
@@ -141,6 +151,7 @@ async fn refused(table: &Arc<Table>, snapshot: &Snapshot, refusal: Refusal) -> E
             ),
         ),
         Refusal::KeyReused(known) => key_reused(&name, &known),
+        Refusal::NoRoom => Error::internal("rows of a segment were refused as inline rows"),
     }
 }
 

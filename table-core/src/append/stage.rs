@@ -1,9 +1,9 @@
 //! The streaming half of an append: batches are made to fit, checked against the coverage, and written into segments while
 //! the next ones arrive.
 //!
-//! Memory is bounded whatever the length of the stream: one segment fills up while at most one is being encoded.
+//! Memory is bounded whatever the length of the stream: one segment fills up while at most one is being encoded. An append
+//! so small that it ends before the first segment is handed to the encoder becomes inline rows of its record.
 
-use std::io;
 use std::sync::Arc;
 
 use arrow::array::BooleanArray;
@@ -13,13 +13,16 @@ use arrow::record_batch::RecordBatch;
 use tokio::task::JoinHandle;
 
 use super::digest::PayloadDigest;
-use super::plan::{AppendPlan, KeyedPayload, segment_actions, unclaimed};
-use super::publish::{overlap_error, publish, publish_segments};
+use super::plan::{AppendPlan, KeyedPayload, inline_actions, segment_actions, unclaimed};
+use super::publish::{overlap_error, publish, publish_segments, storage_error};
+use super::slices::Slices;
 use crate::Table;
 use crate::coverage::CoverageDelta;
 use crate::error::{Error, ErrorKind, Result};
-use crate::schema::{Normalizer, TableLayout, adopted_schema, logical_bytes};
-use crate::segment::buffer::{CheckedBatch, SegmentBuffer, free_rows, index_values};
+use crate::hot::{self, INLINE_BYTES_MAX};
+use crate::log::record::Action;
+use crate::schema::{Normalizer, TableLayout, adopted_schema};
+use crate::segment::buffer::{CheckedBatch, SegmentBuffer, SegmentRows, free_rows, index_values};
 use crate::segment::writer::{StagedSegment, WriteError, write_segment};
 use crate::snapshot::Snapshot;
 use crate::storage::layout;
@@ -30,15 +33,6 @@ pub const BATCH_ROWS_MAX: usize = 1 << 24;
 
 /// Entities that one append may bring for the first time.
 pub const NEW_ENTITIES_MAX: u64 = 10_000_000;
-
-/// Rows that are normalised and checked in one go.
-const SLICE_ROWS_MAX: usize = 64 << 10;
-
-/// Bytes, once written out, that are normalised and checked in one go: 16 MiB. A single row may be larger.
-const SLICE_BYTES_MAX: u64 = 16 << 20;
-
-/// Bytes of one row at most, once written out: 64 MiB.
-const ROW_BYTES_MAX: u64 = 64 << 20;
 
 /// Segments kept without a name, so that a failed append leaves nothing; more are published as they are written, because each
 /// holds a file open.
@@ -78,7 +72,7 @@ pub struct Receipt {
     pub rows_skipped: u64,
     /// (entity, bucket) pairs newly covered.
     pub buckets_covered: u64,
-    /// Segments written.
+    /// Segments written; 0 when the rows are so few that the commit record holds them.
     pub segment_count: u32,
     /// The append id was known: this is the receipt of the first try, and nothing new was written.
     pub repeated: bool,
@@ -93,7 +87,7 @@ pub struct Append {
     row_count: u64,
     rows_skipped: u64,
     new_entities: u64,
-    /// Pairs of the segments that were handed to the encoder.
+    /// Pairs of the segments that were handed to the encoder while the stream ran.
     claimed: CoverageDelta,
     /// The segment that is being encoded.
     encoding: Option<JoinHandle<Result<StagedSegment, WriteError>>>,
@@ -201,17 +195,36 @@ impl Append {
     /// # Cancel safety
     /// Once publishing has started it runs to its end in a task of its own; dropping the future does not stop it (C16).
     pub async fn commit(mut self) -> Result<Receipt> {
-        let (schema, digest) = match std::mem::replace(&mut self.state, State::Poisoned) {
+        let stream = match std::mem::replace(&mut self.state, State::Poisoned) {
             State::Poisoned => return Err(poisoned()),
-            State::Fresh => (None, None),
-            State::Open(stream) => {
-                let Stream { layout, buffer, digest, .. } = *stream;
-                if !buffer.is_empty() {
-                    self.encode(&layout, buffer).await?;
-                }
-                (Some(Arc::clone(&layout.schema)), digest)
-            }
+            State::Fresh => None,
+            State::Open(stream) => Some(stream),
         };
+        let mut append_id = None;
+        let mut schema = None;
+        if let Some(stream) = stream {
+            let Stream { layout, buffer, digest, .. } = *stream;
+            schema = Some(Arc::clone(&layout.schema));
+            append_id = self
+                .request
+                .append_id
+                .take()
+                .zip(digest)
+                .map(|(key, digest)| KeyedPayload { key, digest: digest.finish() });
+            if self.is_small(&buffer) {
+                self.check_open()?;
+                let rows = buffer.finish();
+                let actions = self.inline(&layout, &rows)?;
+                let claimed = rows.delta.clone();
+                let plan = self.plan(&append_id, &schema, actions, claimed, 0);
+                if let Some(receipt) = publish(&self.table, plan, Vec::new()).await? {
+                    return Ok(receipt);
+                }
+                self.encode(&layout, move || rows).await?;
+            } else if !buffer.is_empty() {
+                self.encode(&layout, move || buffer.finish()).await?;
+            }
+        }
         self.finish_encoding().await?;
 
         let mut segments = std::mem::take(&mut self.segments);
@@ -223,22 +236,50 @@ impl Append {
             actions.extend(segment_actions(&segment.meta, &owns));
             claimed.union(&owns);
         }
-        let append_id = match (self.request.append_id.take(), digest) {
-            (Some(key), Some(digest)) => Some(KeyedPayload { key, digest: digest.finish() }),
-            _ => None,
-        };
-        let plan = AppendPlan {
-            principal: std::mem::take(&mut self.request.principal),
+        let plan = self.plan(&append_id, &schema, actions, claimed, segments.len());
+        let receipt = publish(&self.table, plan, segments).await?;
+        receipt.ok_or_else(|| Error::internal("an append without inline rows found no room"))
+    }
+
+    /// Whether these are all rows of the append, few enough to be inside the record, and the table takes them so.
+    fn is_small(&self, buffer: &SegmentBuffer) -> bool {
+        !buffer.is_empty()
+            && buffer.bytes() <= INLINE_BYTES_MAX
+            && self.segments.is_empty()
+            && self.encoding.is_none()
+            && self.table.snapshot().hot.has_room()
+    }
+
+    /// The actions that add the rows inline.
+    fn inline(&self, layout: &TableLayout, rows: &SegmentRows) -> Result<Vec<Action>> {
+        let encoded = rows.to_batch(&layout.schema).and_then(|batch| hot::encode(&batch));
+        let encoded = encoded
+            .map_err(|error| Error::internal(format!("rows could not be encoded: {error}")))?;
+        let id = SegmentId(self.table.clock().new_id());
+        Ok(inline_actions(id, encoded, rows.row_count as u64, &rows.delta))
+    }
+
+    /// What is to be committed; inline rows when there is no segment.
+    fn plan(
+        &self,
+        append_id: &Option<KeyedPayload>,
+        schema: &Option<SchemaRef>,
+        actions: Vec<Action>,
+        claimed: CoverageDelta,
+        segment_count: usize,
+    ) -> AppendPlan {
+        AppendPlan {
+            principal: self.request.principal.clone(),
             on_overlap: self.request.on_overlap,
-            append_id,
-            schema,
+            append_id: append_id.clone(),
+            schema: schema.clone(),
+            is_inline: segment_count == 0 && !actions.is_empty(),
             actions,
             claimed,
             row_count: self.row_count,
             rows_skipped: self.rows_skipped,
-            segment_count: u32::try_from(segments.len()).unwrap_or(u32::MAX),
-        };
-        publish(&self.table, plan, segments).await
+            segment_count: u32::try_from(segment_count).unwrap_or(u32::MAX),
+        }
     }
 
     fn open(&self, incoming: &SchemaRef) -> Result<Stream> {
@@ -293,7 +334,8 @@ impl Append {
             if stream.buffer.is_full() {
                 let full =
                     std::mem::replace(&mut stream.buffer, SegmentBuffer::new(&stream.layout));
-                self.encode(&stream.layout, full).await?;
+                self.claimed.union(full.delta());
+                self.encode(&stream.layout, move || full.finish()).await?;
             }
         }
         Ok(())
@@ -447,8 +489,12 @@ impl Append {
         }
     }
 
-    /// Hands a full buffer to the encoder, after the one before it is done.
-    async fn encode(&mut self, layout: &Arc<TableLayout>, buffer: SegmentBuffer) -> Result<()> {
+    /// Hands rows to the encoder, after those before them are done. They are put in order there, since that takes a while.
+    async fn encode(
+        &mut self,
+        layout: &Arc<TableLayout>,
+        rows: impl FnOnce() -> SegmentRows + Send + 'static,
+    ) -> Result<()> {
         self.finish_encoding().await?;
         self.check_open()?;
         if self.segments.iter().filter(|segment| !segment.is_published()).count()
@@ -457,7 +503,6 @@ impl Append {
             let segments = std::mem::take(&mut self.segments);
             self.segments = publish_segments(&self.table, segments).await?;
         }
-        self.claimed.union(buffer.delta());
         let id = SegmentId(self.table.clock().new_id());
         let path = layout::segment(self.table.id(), id);
         let store = Arc::clone(self.table.store());
@@ -465,7 +510,7 @@ impl Append {
         self.encoding = Some(tokio::task::spawn_blocking(move || {
             let staged =
                 store.stage(&path).map_err(|source| WriteError::Io { segment: id, source })?;
-            write_segment(id, &layout, buffer.finish(), staged)
+            write_segment(id, &layout, rows(), staged)
         }));
         Ok(())
     }
@@ -476,7 +521,7 @@ impl Append {
         self.encoding = None;
         let written = written
             .map_err(|error| Error::internal(format!("encoding a segment ended early: {error}")))?;
-        self.segments.push(written.map_err(|error| storage_error(&self.table.name(), error))?);
+        self.segments.push(written.map_err(|error| storage_error(&self.table, error))?);
         Ok(())
     }
 
@@ -491,81 +536,4 @@ fn poisoned() -> Error {
         ErrorKind::Invalid,
         "this append failed earlier and takes nothing more; nothing was committed, start a new one",
     )
-}
-
-/// What a failed segment means for the append: nothing was committed in any case.
-pub(super) fn storage_error(table: &str, error: WriteError) -> Error {
-    let kind = match &error {
-        WriteError::Io { source, .. } => match source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::Exhausted,
-            _ => ErrorKind::Unavailable,
-        },
-        WriteError::Encode { .. } => ErrorKind::Internal,
-    };
-    let advice = match kind {
-        ErrorKind::Exhausted => "; make room and send it again",
-        ErrorKind::Unavailable => "; send it again",
-        _ => "; this is a bug, please report this text",
-    };
-    Error::new(kind, format!("append to table \"{table}\" failed: {error}{advice}"))
-        .with_source(error)
-}
-
-/// A batch in pieces that are small once they are written out.
-struct Slices<'a> {
-    batch: &'a RecordBatch,
-    start: usize,
-    last_start: usize,
-}
-
-impl<'a> Slices<'a> {
-    fn new(batch: &'a RecordBatch) -> Self {
-        Self { batch, start: 0, last_start: 0 }
-    }
-
-    /// What is left of a batch behind the pieces already taken.
-    fn rest_of<'b>(&self, batch: &'b RecordBatch) -> Slices<'b> {
-        Slices { batch, start: self.start, last_start: self.start }
-    }
-
-    /// Row of the batch at which the last piece began.
-    fn start_of_last(&self) -> usize {
-        self.last_start
-    }
-
-    /// The next piece, and its bytes once written out.
-    fn next(&mut self) -> Result<Option<(RecordBatch, u64)>> {
-        let left = self.batch.num_rows() - self.start;
-        if left == 0 {
-            return Ok(None);
-        }
-        let mut row_count = left.min(SLICE_ROWS_MAX);
-        loop {
-            let slice = self.batch.slice(self.start, row_count);
-            let bytes = slice
-                .columns()
-                .iter()
-                .fold(0_u64, |sum, column| sum.saturating_add(logical_bytes(column.as_ref())));
-            if bytes > SLICE_BYTES_MAX && row_count > 1 {
-                // About as many rows as fit, and fewer than before in any case.
-                let fitting = (row_count as u64).saturating_mul(SLICE_BYTES_MAX) / bytes;
-                let fitting = usize::try_from(fitting).unwrap_or(row_count);
-                row_count =
-                    fitting.clamp(1, row_count - row_count / 4 - usize::from(row_count < 4));
-                continue;
-            }
-            if bytes > ROW_BYTES_MAX {
-                return Err(Error::new(
-                    ErrorKind::Exhausted,
-                    format!(
-                        "row {} of a batch is {bytes} bytes long, more than the {ROW_BYTES_MAX} that a row may have",
-                        self.start
-                    ),
-                ));
-            }
-            self.last_start = self.start;
-            self.start += row_count;
-            return Ok(Some((slice, bytes)));
-        }
-    }
 }

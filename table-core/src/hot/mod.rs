@@ -1,9 +1,10 @@
 //! Hot rows: rows of small appends that live in the log itself and in memory, until a flush makes one segment of many.
 //!
 //! A one-row append so costs one durable object and not two. `codec` is the bytes of such rows in a record, `set` what a
-//! snapshot keeps of them and how much at most, `view` the sorted whole that queries read. Pure.
+//! snapshot keeps of them and how much at most, `view` the sorted whole that queries read: all pure. `flush` is the only I/O.
 
 mod codec;
+mod flush;
 mod set;
 mod view;
 
@@ -14,5 +15,11 @@ pub use set::{
 };
 pub use view::HotView;
 
+pub(crate) use flush::Flusher;
+
+#[cfg(test)]
+mod flush_tests;
+#[cfg(test)]
+mod sim;
 #[cfg(test)]
 mod tests;

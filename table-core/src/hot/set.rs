@@ -1,7 +1,7 @@
 //! [`HotRows`], the rows of one small append, and [`HotSet`], all of them that a snapshot holds. Pure.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use arrow::buffer::Buffer;
 use arrow::error::ArrowError;
@@ -9,11 +9,13 @@ use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 use coverline_proto::log as proto;
 use imbl::Vector;
+use parking_lot::Mutex;
 
 use super::{HotView, codec};
+use crate::coverage::CoverageDelta;
 use crate::schema::TableLayout;
 use crate::segment::buffer::index_values;
-use crate::types::{IndexType, SegmentId, Version};
+use crate::types::{BucketId, EntityKey, IndexType, SegmentId, Version};
 
 /// Arrow bytes that an append may have to be carried inside its record: 256 KiB. Above that its own segment costs little more.
 pub const INLINE_BYTES_MAX: usize = 256 << 10;
@@ -24,8 +26,8 @@ pub const FLUSH_ROWS: u64 = 64 << 10;
 /// Bytes of hot rows from which on a flush is due: 8 MiB.
 pub const FLUSH_BYTES: u64 = 8 << 20;
 
-/// Small appends from which on a flush is due: each is a batch of its own to queries, until they are merged for the first time.
-pub const FLUSH_APPENDS: usize = 256;
+/// Small appends from which on a flush is due: the first query of each version merges a batch of each.
+pub const FLUSH_APPENDS: usize = 1024;
 
 /// Hot rows above which appends write segments again, however small they are: memory and checkpoints stay bounded when no
 /// flush succeeds.
@@ -34,8 +36,8 @@ pub const HOT_ROWS_MAX: u64 = 4 * FLUSH_ROWS;
 /// The same in bytes: 32 MiB.
 pub const HOT_BYTES_MAX: u64 = 4 * FLUSH_BYTES;
 
-/// The same in appends.
-pub const HOT_APPENDS_MAX: usize = 4 * FLUSH_APPENDS;
+/// The same in appends: more than the groups of commits that many clients can make while a flush runs.
+pub const HOT_APPENDS_MAX: usize = 16 * FLUSH_APPENDS;
 
 /// Rows of one small append.
 #[derive(Clone)]
@@ -98,6 +100,11 @@ impl HotRows {
         self.batch.num_rows() as u64
     }
 
+    /// Whether the append that brought the rows owns this pair.
+    pub fn owns(&self, entity: &EntityKey, bucket: BucketId) -> bool {
+        CoverageDelta::decode(&self.owned).is_ok_and(|pairs| pairs.contains(entity, bucket))
+    }
+
     /// Bytes that the record spends on them.
     pub fn bytes(&self) -> u64 {
         self.encoded.len() as u64
@@ -122,14 +129,17 @@ pub(super) fn index_range(batch: &RecordBatch, layout: &TableLayout) -> Option<(
     Some((ordered().min()? ^ flip, ordered().max()? ^ flip))
 }
 
-/// The hot rows of one snapshot, in commit order. Clones are cheap and share what queries made of the rows.
+/// The hot rows of one snapshot, in commit order. Clones are cheap, and share the last view that was made of any of them:
+/// one view for each table, however many of its snapshots are alive.
 #[derive(Debug, Clone, Default)]
 pub struct HotSet {
     appends: Vector<Arc<HotRows>>,
     row_count: u64,
     bytes: u64,
-    /// Made by the first query that needs it, and shared with every clone that holds the same rows.
-    view: Arc<OnceLock<Arc<HotView>>>,
+    /// Another one whenever the rows change.
+    identity: Arc<()>,
+    /// The last view, and the identity of the set that it shows.
+    view: Arc<Mutex<Option<(Arc<()>, Arc<HotView>)>>>,
 }
 
 impl HotSet {
@@ -172,7 +182,7 @@ impl HotSet {
             && self.appends.len() < HOT_APPENDS_MAX
     }
 
-    /// All rows as one sorted whole, made once for each set; `None` when there are none.
+    /// All rows as one sorted whole, made by the first query that needs it; `None` when there are none.
     ///
     /// # Errors
     /// When Arrow cannot put the batches together.
@@ -180,11 +190,15 @@ impl HotSet {
         if self.appends.is_empty() {
             return Ok(None);
         }
-        if let Some(view) = self.view.get() {
+        if let Some((identity, view)) = &*self.view.lock()
+            && Arc::ptr_eq(identity, &self.identity)
+        {
             return Ok(Some(Arc::clone(view)));
         }
-        let made = Arc::new(HotView::merge(self.appends.iter().map(Arc::as_ref), layout)?);
-        Ok(Some(Arc::clone(self.view.get_or_init(|| made))))
+        // Made without the lock: a query of another version need not wait.
+        let view = Arc::new(HotView::merge(self.iter(), layout)?);
+        *self.view.lock() = Some((Arc::clone(&self.identity), Arc::clone(&view)));
+        Ok(Some(view))
     }
 
     /// A 64-bit digest of the rows, their ids, versions and pairs, in order (C17).
@@ -206,7 +220,7 @@ impl HotSet {
         self.row_count += rows.row_count();
         self.bytes += rows.bytes();
         self.appends.push_back(Arc::new(rows));
-        self.view = Arc::default();
+        self.identity = Arc::default();
     }
 
     /// Notes the pairs of the newest append, if that is `id`.
@@ -234,7 +248,7 @@ impl HotSet {
         let removed = self.appends.remove(position);
         self.row_count -= removed.row_count();
         self.bytes -= removed.bytes();
-        self.view = Arc::default();
+        self.identity = Arc::default();
         Some(removed)
     }
 }

@@ -217,6 +217,9 @@ fn rows_are_part_of_the_snapshot_until_they_are_removed() {
     assert_eq!(stats.max, Some(ScalarValue::Float64(Some(25.0))));
     let again = three.hot.view(&layout(&three)).unwrap().unwrap();
     assert!(Arc::ptr_eq(&view, &again), "made once");
+    let before = one.hot.view(&layout(&one)).unwrap().unwrap();
+    assert_eq!(before.batch(), &batch(&[("b", 1), ("b", 3)]), "each version has its own");
+    assert_eq!(three.hot.view(&layout(&three)).unwrap().unwrap().batch(), view.batch());
 
     for order in [[1, 2, 3], [3, 1, 2], [2, 3, 1]] {
         let removed = apply(&three, order[..2].iter().map(|id| remove(*id)).collect()).unwrap();

@@ -26,7 +26,7 @@ pub struct HotView {
 impl HotView {
     /// All rows of these appends, which come in commit order.
     pub(super) fn merge<'a>(
-        appends: impl Iterator<Item = &'a HotRows>,
+        appends: impl Iterator<Item = &'a Arc<HotRows>>,
         layout: &TableLayout,
     ) -> Result<Self, ArrowError> {
         Ok(Self::of(merge(appends, layout)?.to_batch(&layout.query_schema)?, layout))
@@ -59,7 +59,7 @@ impl HotView {
 
 /// Rows of several appends, ready to be written as one segment.
 pub(super) fn merge<'a>(
-    appends: impl Iterator<Item = &'a HotRows>,
+    appends: impl Iterator<Item = &'a Arc<HotRows>>,
     layout: &TableLayout,
 ) -> Result<SegmentRows, ArrowError> {
     let mut bytes = 0;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arrow::array::{
     ArrayRef, AsArray, Float64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
-use arrow::compute::concat_batches;
+use arrow::compute::{cast, concat_batches};
 use arrow::datatypes::{DataType, SchemaRef, TimeUnit, TimestampMicrosecondType};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use table_core::append::{AppendRequest, OverlapPolicy, Receipt};
@@ -56,9 +56,11 @@ impl Root {
         std::fs::read_dir(self.data_folder(table)).map_or(0, Iterator::count)
     }
 
-    /// All rows of a version, segment after segment, with every promise of the metadata checked on the way.
+    /// All rows of a version, segment after segment and then the hot rows of one append after the other, with every promise of
+    /// the metadata checked on the way.
     pub(crate) fn rows(&self, table: &Table, snapshot: &Snapshot) -> RecordBatch {
         let schema = snapshot.schema().unwrap();
+        let query_schema = &snapshot.layout.as_ref().unwrap().query_schema;
         let mut batches = Vec::new();
         for (path, meta) in self.segment_paths(table, snapshot).iter().zip(&snapshot.segments) {
             let bytes = std::fs::read(path).unwrap();
@@ -82,9 +84,13 @@ impl Root {
             let read: Vec<_> = reader.build().unwrap().map(Result::unwrap).collect();
             let rows = concat_batches(schema, &read).unwrap();
             assert_eq!(rows.num_rows() as u64, meta.row_count);
-            batches.push(rows);
+            let columns = rows.columns().iter().zip(query_schema.fields());
+            let columns = columns.map(|(column, field)| cast(column, field.data_type()).unwrap());
+            batches
+                .push(RecordBatch::try_new(Arc::clone(query_schema), columns.collect()).unwrap());
         }
-        let all = concat_batches(schema, &batches).unwrap();
+        batches.extend(snapshot.hot.iter().map(|rows| rows.batch.clone()));
+        let all = concat_batches(query_schema, &batches).unwrap();
         assert_eq!(all.num_rows() as u64, snapshot.row_count);
         all
     }
@@ -122,6 +128,12 @@ pub(crate) fn bars(rows: &[(&str, i64, f64)]) -> RecordBatch {
         columns.into_iter().map(|(name, column)| (name, column, true)),
     )
     .unwrap()
+}
+
+/// So many rows of one bucket that no record carries them inline.
+pub(crate) fn many_bars(symbol: &str, hour: i64) -> RecordBatch {
+    let rows: Vec<_> = (0..20_000).map(|row| (symbol, hour * HOUR_US + row, row as f64)).collect();
+    bars(&rows)
 }
 
 pub(crate) fn read_bars(rows: &RecordBatch) -> Vec<(String, i64, f64)> {

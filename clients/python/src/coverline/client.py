@@ -31,7 +31,7 @@ class Receipt:
         row_count: rows written.
         rows_skipped: rows left out by ``on_overlap="skip"``.
         buckets_covered: (entity, bucket) pairs newly covered.
-        segment_count: segments written.
+        segment_count: segments written; 0 when the rows are so few that the commit record holds them.
         repeated: the append id was known: this is the receipt of the first try, and nothing new was written.
     """
 

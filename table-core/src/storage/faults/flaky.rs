@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -28,12 +29,13 @@ pub enum PutFault {
     NotDurable,
 }
 
-/// A store whose next puts and reads fail as told.
+/// A store whose next puts, reads and segments fail as told.
 #[derive(Debug)]
 pub struct FlakyStore {
     inner: Arc<dyn DurableStore>,
     puts: Mutex<VecDeque<PutFault>>,
     failing_reads: Mutex<u32>,
+    stages_fail: AtomicBool,
     operations: Mutex<Vec<String>>,
 }
 
@@ -44,6 +46,7 @@ impl FlakyStore {
             inner,
             puts: Mutex::default(),
             failing_reads: Mutex::default(),
+            stages_fail: AtomicBool::default(),
             operations: Mutex::default(),
         })
     }
@@ -56,6 +59,11 @@ impl FlakyStore {
     /// How many of the next reads fail.
     pub fn next_reads_fail(&self, count: u32) {
         *self.failing_reads.lock() = count;
+    }
+
+    /// Whether no segment can be written from now on.
+    pub fn stages_fail(&self, fail: bool) {
+        self.stages_fail.store(fail, Ordering::Relaxed);
     }
 
     /// Every call so far, as `put path`, `read path`, ...
@@ -76,6 +84,9 @@ fn fault() -> io::Error {
 impl DurableStore for FlakyStore {
     fn stage(&self, path: &str) -> io::Result<Box<dyn Staged>> {
         self.note("stage", path);
+        if self.stages_fail.load(Ordering::Relaxed) {
+            return Err(fault());
+        }
         self.inner.stage(path)
     }
 
