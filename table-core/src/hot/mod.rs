@@ -18,6 +18,8 @@ pub use view::HotView;
 pub(crate) use flush::Flusher;
 
 #[cfg(test)]
+mod crash_tests;
+#[cfg(test)]
 mod flush_tests;
 #[cfg(test)]
 mod sim;
