@@ -47,7 +47,8 @@ async fn a_flush_starts_by_itself_and_changes_nothing_that_a_query_shows() {
     let newest = table.snapshot();
     let appends = usize::try_from(hour).unwrap();
     let mut expected = vec!["append"; appends];
-    (expected.insert(0, "create"), expected.push("flush"));
+    expected.insert(0, "create");
+    expected.push("flush");
     assert_eq!(operations(&table).await, expected);
     assert_eq!((newest.segments.len(), newest.hot.append_count()), (1, 0));
     assert_eq!(root.files(&table), 1);

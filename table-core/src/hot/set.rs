@@ -129,6 +129,9 @@ pub(super) fn index_range(batch: &RecordBatch, layout: &TableLayout) -> Option<(
     Some((ordered().min()? ^ flip, ordered().max()? ^ flip))
 }
 
+/// A view, and the identity of the set that it shows.
+type LastView = (Arc<()>, Arc<HotView>);
+
 /// The hot rows of one snapshot, in commit order. Clones are cheap, and share the last view that was made of any of them:
 /// one view for each table, however many of its snapshots are alive.
 #[derive(Debug, Clone, Default)]
@@ -138,8 +141,8 @@ pub struct HotSet {
     bytes: u64,
     /// Another one whenever the rows change.
     identity: Arc<()>,
-    /// The last view, and the identity of the set that it shows.
-    view: Arc<Mutex<Option<(Arc<()>, Arc<HotView>)>>>,
+    /// The last view that was made.
+    view: Arc<Mutex<Option<LastView>>>,
 }
 
 impl HotSet {

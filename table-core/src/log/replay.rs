@@ -404,14 +404,14 @@ impl Snapshot {
 
     /// Inline rows, here those since `version`, come with the pairs that they cover, and on plain tables with none.
     pub(super) fn check_ownership(&self, version: Version) -> Result<(), ReplayError> {
-        let newest = self.hot.iter().rev().take_while(|rows| rows.version >= version);
-        for rows in newest.filter(|rows| rows.owned.is_empty() == self.spec.index.is_some()) {
-            return Err(ReplayError::contradiction(format!(
+        let mut newest = self.hot.iter().rev().take_while(|rows| rows.version >= version);
+        match newest.find(|rows| rows.owned.is_empty() == self.spec.index.is_some()) {
+            None => Ok(()),
+            Some(rows) => Err(ReplayError::contradiction(format!(
                 "what it says of the pairs of rows {} does not fit the table",
                 rows.id
-            )));
+            ))),
         }
-        Ok(())
     }
 
     pub(super) fn remember_append(&mut self, id: Arc<proto::AppendId>) {
