@@ -111,7 +111,7 @@ async fn appends_flushes_and_restarts_agree_with_a_model() {
                     refused += 1;
                     assert!(!skips && !owned.is_empty(), "{at}: {error}");
                     let overlap = error.overlap().unwrap();
-                    let pairs: BTreeSet<_> = owned.iter().map(|row| pair(row)).collect();
+                    let pairs: BTreeSet<_> = owned.iter().map(pair).collect();
                     assert!(overlap.overlap_count >= 1, "{at}");
                     assert!(overlap.overlap_count <= pairs.len() as u64, "{at}: {error}");
                     let owner = Version(overlap.owner_version.unwrap());
@@ -122,7 +122,7 @@ async fn appends_flushes_and_restarts_agree_with_a_model() {
                     assert!(skips || owned.is_empty(), "{at}: {receipt:?}");
                     assert_eq!(receipt.rows_skipped, owned.len() as u64, "{at}");
                     assert_eq!(receipt.row_count, free.len() as u64, "{at}");
-                    let pairs: BTreeSet<_> = free.iter().map(|row| pair(row)).collect();
+                    let pairs: BTreeSet<_> = free.iter().map(pair).collect();
                     assert_eq!(receipt.buckets_covered, pairs.len() as u64, "{at}");
                     let advanced = if free.is_empty() { before } else { before.next() };
                     assert_eq!(receipt.version, advanced, "{at}");
