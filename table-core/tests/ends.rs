@@ -163,7 +163,11 @@ async fn reading_ends_never_changes_the_index_values() {
                 ts.push(at);
             }
             let symbols = random.random_range(1..4);
-            table.add_segment(&segment(&schema, &ts, symbols, id), random.random_range(8..50));
+            let batch = segment(&schema, &ts, symbols, id);
+            match random.random_bool(0.3) {
+                true => table.add_hot(&batch),
+                false => table.add_segment(&batch, random.random_range(8..50)),
+            }
             id += rows;
             // Behind this one, touching it, or across it.
             from = match random.random_range(0..4) {
