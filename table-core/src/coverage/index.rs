@@ -48,6 +48,21 @@ impl Coverage {
         }
     }
 
+    /// Adds the pairs of an encoded delta, entity by entity: a delta of a million entities is never in memory as a whole.
+    /// Returns how many of them were covered already. After an error the coverage holds some of them.
+    ///
+    /// # Errors
+    /// When the bytes are not what [`CoverageDelta::encode`] writes.
+    pub fn add_encoded(&mut self, delta: &[u8]) -> Result<u128, CodecError> {
+        let mut pairs: u128 = 0;
+        let before = self.pair_count;
+        codec::decode(delta, |entity, runs| {
+            pairs += runs.bucket_count();
+            self.add_runs(entity, &runs);
+        })?;
+        Ok(pairs - (self.pair_count - before))
+    }
+
     fn add_runs(&mut self, entity: &[u8], runs: &Runs) {
         if runs.is_empty() {
             return;

@@ -90,7 +90,7 @@ proptest! {
 
     #[test]
     fn coverage_is_a_set_of_pairs(appends in prop::collection::vec(pairs(), 1..5), probe in pairs()) {
-        let mut coverage = Coverage::default();
+        let (mut coverage, mut streamed) = (Coverage::default(), Coverage::default());
         let mut model = Pairs::new();
         for pairs in &appends {
             let before = coverage.clone();
@@ -99,6 +99,8 @@ proptest! {
             let expected: Pairs = model.intersection(pairs).cloned().collect();
             prop_assert_eq!(&overlap, &delta_of(&expected));
             coverage.add(&delta);
+            prop_assert_eq!(streamed.add_encoded(&delta.encode()).unwrap(), expected.len() as u128);
+            prop_assert_eq!(&streamed, &coverage);
             prop_assert_eq!(before.pair_count(), model.len() as u128);
             model.extend(pairs.iter().cloned());
         }
