@@ -25,8 +25,9 @@ use crate::types::{BucketId, EntityKey, IndexType};
 /// Rows that one segment holds at most.
 pub const SEGMENT_ROWS_MAX: usize = 1 << 20;
 
-/// Arrow bytes from which on a segment takes no more batches: 64 MiB.
-pub const SEGMENT_BUFFER_BYTES: usize = 64 << 20;
+/// Arrow bytes from which on a segment takes no more batches: 32 MiB. An append holds twice as much, one segment that fills up
+/// and one that is encoded.
+pub const SEGMENT_BUFFER_BYTES: usize = 32 << 20;
 
 /// Rows from which on a row group ends where an entity does.
 pub const ROW_GROUP_ROWS_MIN: usize = 64 << 10;
