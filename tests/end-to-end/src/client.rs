@@ -8,7 +8,9 @@ use arrow_flight::error::FlightError;
 use arrow_flight::sql::client::FlightSqlServiceClient;
 use arrow_flight::sql::{Any, TicketStatementQuery};
 use arrow_flight::{Action, FlightClient, FlightDescriptor};
-use coverline_proto::flight::{AppendCommand, AppendReceipt, OverlapPolicy, QueryTicket};
+use coverline_proto::flight::{
+    AppendCommand, AppendReceipt, CommitMode, OverlapPolicy, QueryTicket,
+};
 use futures::{StreamExt, TryStreamExt, stream};
 use prost::{Message, Name};
 use tonic::Code;
@@ -138,9 +140,35 @@ impl Client {
         let command = AppendCommand {
             table: table.to_owned(),
             on_overlap: policy.into(),
-            commit: 0,
+            commit: CommitMode::Stream.into(),
             append_id: append_id.to_owned(),
         };
+        let mut receipts = self.put(command, batches).await?;
+        receipts.pop().ok_or_else(|| AppendError::Unknown("no receipt came".to_owned()))
+    }
+
+    /// Appends each batch (at least one) as a version of its own. Returns their receipts.
+    ///
+    /// # Errors
+    /// See [`Client::append`]; the batches before the one that failed are committed.
+    pub async fn append_each(
+        &self,
+        table: &str,
+        batches: Vec<RecordBatch>,
+    ) -> Result<Vec<Receipt>, AppendError> {
+        let command = AppendCommand {
+            table: table.to_owned(),
+            commit: CommitMode::Batch.into(),
+            ..AppendCommand::default()
+        };
+        self.put(command, batches).await
+    }
+
+    async fn put(
+        &self,
+        command: AppendCommand,
+        batches: Vec<RecordBatch>,
+    ) -> Result<Vec<Receipt>, AppendError> {
         let any =
             Any { type_url: AppendCommand::type_url(), value: command.encode_to_vec().into() };
         let stream = FlightDataEncoderBuilder::new()
@@ -149,14 +177,14 @@ impl Client {
             .build(stream::iter(batches.into_iter().map(Ok)));
         let mut client = FlightClient::new(self.channel.clone());
         let mut answers = client.do_put(stream).await.map_err(append_error)?;
-        let mut receipt = None;
+        let mut receipts = Vec::new();
         while let Some(answer) = answers.next().await {
             let answer = answer.map_err(append_error)?;
-            let decoded = AppendReceipt::decode(answer.app_metadata)
+            let receipt = AppendReceipt::decode(answer.app_metadata)
                 .map_err(|error| AppendError::Unknown(error.to_string()))?;
-            receipt = Some(decoded);
+            receipts.push(receipt);
         }
-        receipt.ok_or_else(|| AppendError::Unknown("the stream ended without a receipt".to_owned()))
+        Ok(receipts)
     }
 }
 

@@ -191,6 +191,21 @@ impl Ledger {
         }
     }
 
+    /// Sends the next hours in one stream, each a version of its own and without append id.
+    ///
+    /// # Errors
+    /// When one of them is not committed.
+    pub async fn append_many(&mut self, client: &Client, count: usize) -> TestResult {
+        let hours: Vec<_> = (0..count).map(|_| self.next_hour()).collect();
+        let batches = hours.iter().map(|hour| self.batch(*hour)).collect();
+        let sent = client.append_each(&self.table, batches).await;
+        let receipts = sent.map_err(|error| format!("{}: {error:?}", self.table))?;
+        for (hour, receipt) in hours.iter().zip(receipts) {
+            self.fates.insert(*hour, Fate::Committed(receipt));
+        }
+        Ok(())
+    }
+
     /// Hours whose fate is unknown.
     pub fn unknown(&self) -> Vec<i64> {
         let unknown = self.fates.iter().filter(|(_, fate)| **fate == Fate::Unknown);

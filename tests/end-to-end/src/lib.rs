@@ -5,9 +5,11 @@
 
 mod client;
 pub mod history;
+pub mod image;
 pub mod ledger;
 pub mod operations;
 mod outcome;
+pub mod proxy;
 mod server;
 pub mod site;
 pub mod trace;

@@ -2,7 +2,7 @@
 
 use std::env;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
@@ -31,7 +31,22 @@ impl Server {
     /// # Errors
     /// As [`Server::start`].
     pub async fn start_with(data_dir: &Path, arguments: &[&str]) -> TestResult<Self> {
-        Starting::spawn(data_dir, arguments)?.ready().await
+        Self::start_in(data_dir, arguments, &[]).await
+    }
+
+    /// The same with environment variables of its own.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub async fn start_in(
+        data_dir: &Path,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+    ) -> TestResult<Self> {
+        let mut command = Command::new(binary()?);
+        serve(&mut command, data_dir, arguments);
+        command.envs(environment.iter().copied()).stdin(Stdio::null());
+        Starting::of(command, data_dir)?.ready().await
     }
 
     /// `host:port`.
@@ -73,8 +88,18 @@ impl Server {
     /// # Errors
     /// Of the operating system.
     pub async fn end(&mut self) -> TestResult {
-        self.child.kill().await?;
+        if self.child.try_wait()?.is_none() {
+            self.child.kill().await?;
+        }
         Ok(())
+    }
+
+    /// Waits for it to end by itself.
+    ///
+    /// # Errors
+    /// Of the operating system.
+    pub async fn ended(&mut self) -> TestResult<ExitStatus> {
+        Ok(self.child.wait().await?)
     }
 
     /// SIGTERM, and waits for a clean exit.
@@ -105,13 +130,6 @@ pub struct Starting {
 }
 
 impl Starting {
-    fn spawn(data_dir: &Path, arguments: &[&str]) -> TestResult<Self> {
-        let mut command = Command::new(binary()?);
-        serve(&mut command, data_dir, arguments);
-        command.stdin(Stdio::null());
-        Self::of(command, data_dir)
-    }
-
     /// A process that becomes the server when it is told to, so that somebody can attach to it before its first call.
     ///
     /// # Errors

@@ -7,53 +7,27 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use coverline_proto::flight::OverlapPolicy;
+use end_to_end::image::SmallDisk;
 use end_to_end::{AppendError, Client, Server, skipped};
 use tonic::Code;
 
-/// A tmpfs that is unmounted when dropped.
-struct SmallDisk {
-    path: PathBuf,
-    _folder: tempfile::TempDir,
-}
-
-impl SmallDisk {
-    fn mount(size: &str) -> Option<Self> {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("disk");
-        std::fs::create_dir(&path).unwrap();
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
-            .arg(&path)
-            .status()
-            .is_ok_and(|status| status.success());
-        mounted.then_some(Self { path, _folder: folder })
-    }
-
-    /// Uses up every free byte; removing the file gives them back.
-    fn fill(&self) -> PathBuf {
-        let path = self.path.join("filler");
-        let mut file = std::fs::File::create(&path).unwrap();
-        let mut piece = vec![0_u8; 64 * 1024];
-        while !piece.is_empty() {
-            match file.write(&piece) {
-                Ok(written) if written == piece.len() => {}
-                // Down to the last byte, so that not even a small record fits.
-                _ => piece.truncate(piece.len() / 2),
-            }
+/// Uses up every free byte; removing the file gives them back.
+fn fill(disk: &SmallDisk) -> PathBuf {
+    let path = disk.path().join("filler");
+    let mut file = std::fs::File::create(&path).unwrap();
+    let mut piece = vec![0_u8; 64 * 1024];
+    while !piece.is_empty() {
+        match file.write(&piece) {
+            Ok(written) if written == piece.len() => {}
+            // Down to the last byte, so that not even a small record fits.
+            _ => piece.truncate(piece.len() / 2),
         }
-        path
     }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.path).status();
-    }
+    path
 }
 
 fn batch(bucket: i64) -> RecordBatch {
@@ -81,17 +55,17 @@ async fn start(data: &Path) -> (Server, Client) {
 
 #[tokio::test]
 async fn full_disk_refuses_appends_and_recovers() {
-    let Some(disk) = SmallDisk::mount("16m") else {
-        skipped("full disk", "mounting a tmpfs needs more rights");
-        return;
+    let disk = match SmallDisk::mount("16m") {
+        Ok(disk) => disk,
+        Err(error) => return skipped("full disk", &error.to_string()),
     };
-    let data = disk.path.join("data");
+    let data = disk.path().join("data");
     std::fs::create_dir(&data).unwrap();
     let (server, client) = start(&data).await;
     client.execute("CREATE TABLE t WITH (index_column = 'n', bucket = '1000')").await.unwrap();
     let first = append(&client, 0).await.unwrap();
 
-    let filler = disk.fill();
+    let filler = fill(&disk);
     for bucket in 1..4 {
         match append(&client, bucket).await {
             Err(AppendError::Refused { code: Code::ResourceExhausted, details, .. }) => {
@@ -105,7 +79,7 @@ async fn full_disk_refuses_appends_and_recovers() {
     std::fs::remove_file(&filler).unwrap();
     assert_eq!(append(&client, 1).await.unwrap(), first + 1, "no version was used up");
 
-    let filler = disk.fill();
+    let filler = fill(&disk);
     server.kill().await.unwrap();
     let (server, client) = start(&data).await;
     assert_eq!(row_count(&client).await, 200, "opening needs no free byte");

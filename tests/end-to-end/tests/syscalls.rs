@@ -7,12 +7,13 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::collections::BTreeSet;
+use std::time::Instant;
 
 use end_to_end::ledger::Size;
 use end_to_end::operations::{Appends, Create, Drop, FirstAppend, Operation, RefusedOverlap};
 use end_to_end::site::ARGUMENTS;
 use end_to_end::trace::{self, CHANGING_CALLS, Call, Tracer};
-use end_to_end::{Site, Starting, TestResult, reached, skipped};
+use end_to_end::{Site, Starting, TestResult, reached, skipped, soak_time};
 
 /// Calls of one operation, above which something is wrong with the test.
 const CALLS_MAX: usize = 400;
@@ -73,20 +74,35 @@ async fn try_point<O: Operation>(
     Ok(calls)
 }
 
-/// Kills after the first call, after the second, ... until the operation ends before the kill.
-async fn kill_at_every_call<O: Operation>(name: &str, mut operation: O) -> BTreeSet<Call> {
+/// Goes through all calls; at night again and again.
+async fn kill_at_every_call<O: Operation>(name: &str, operation: impl Fn() -> O) -> BTreeSet<Call> {
+    let name = format!("kill at every call of {name}");
     if let Some(why) = trace::unavailable().await {
-        skipped(&format!("kill at every call of {name}"), &why);
+        skipped(&name, &why);
         return BTreeSet::new();
     }
+    let (started, night) = (Instant::now(), soak_time().unwrap());
+    let (mut seen, mut kills) = (BTreeSet::new(), 0);
+    while kills == 0 || night.is_some_and(|time| started.elapsed() < time) {
+        kills += go_through(&name, operation(), &mut seen).await;
+    }
+    reached(&name, &format!("{kills} kills"));
+    seen
+}
+
+/// Kills after the first call, after the second, ... until the operation ends before the kill.
+async fn go_through<O: Operation>(
+    name: &str,
+    mut operation: O,
+    seen: &mut BTreeSet<Call>,
+) -> usize {
     let mut site = Site::new().await.unwrap();
-    let mut seen = BTreeSet::new();
     let (mut point, mut tries) = (1, 0);
     loop {
         assert!(point < CALLS_MAX, "{name} has no end");
         let calls = match try_point(&mut site, &mut operation, point).await {
             Ok(calls) => calls,
-            Err(error) => panic!("{name}, kill after call {point}: {error}"),
+            Err(error) => panic!("{name}, after call {point}: {error}"),
         };
         if calls.len() < point {
             break;
@@ -97,9 +113,8 @@ async fn kill_at_every_call<O: Operation>(name: &str, mut operation: O) -> BTree
             (point, tries) = (point + 1, 0);
         }
     }
-    reached(&format!("kill at every call of {name}"), &format!("{} kills", point - 1));
-    assert!(!seen.is_empty(), "{name} made no call");
-    seen
+    assert!(point > 1, "{name} made no call");
+    point - 1
 }
 
 fn assert_seen(seen: &BTreeSet<Call>, expected: &[&str]) {
@@ -124,13 +139,13 @@ const RECORD: [&str; 5] = [
 
 #[tokio::test]
 async fn append() {
-    let seen = kill_at_every_call("a small append", Appends::new(Size::SMALL, 1)).await;
+    let seen = kill_at_every_call("a small append", || Appends::new(Size::SMALL, 1)).await;
     assert_seen(&seen, &RECORD);
 }
 
 #[tokio::test]
 async fn large_append() {
-    let seen = kill_at_every_call("a large append", Appends::new(Size::LARGE, 1)).await;
+    let seen = kill_at_every_call("a large append", || Appends::new(Size::LARGE, 1)).await;
     assert_seen(&seen, &RECORD);
     assert_seen(
         &seen,
@@ -145,38 +160,38 @@ async fn large_append() {
 
 #[tokio::test]
 async fn appends_together() {
-    let seen = kill_at_every_call("appends together", Appends::new(Size::SMALL, TOGETHER)).await;
+    let seen = kill_at_every_call("appends together", || Appends::new(Size::SMALL, TOGETHER)).await;
     assert_seen(&seen, &RECORD);
 }
 
 #[tokio::test]
 async fn first_append_to_a_table() {
-    let seen = kill_at_every_call("a small first append", FirstAppend::new(Size::SMALL)).await;
+    let seen = kill_at_every_call("a small first append", || FirstAppend::new(Size::SMALL)).await;
     assert_seen(&seen, &RECORD);
 }
 
 #[tokio::test]
 async fn large_first_append_to_a_table() {
-    let seen = kill_at_every_call("a large first append", FirstAppend::new(Size::LARGE)).await;
+    let seen = kill_at_every_call("a large first append", || FirstAppend::new(Size::LARGE)).await;
     assert_seen(&seen, &RECORD);
     assert_seen(&seen, &["mkdir tables/ID/data", "fsync tables/ID"]);
 }
 
 #[tokio::test]
 async fn refused_overlap() {
-    kill_at_every_call("a refused overlap", RefusedOverlap::default()).await;
+    kill_at_every_call("a refused overlap", RefusedOverlap::default).await;
 }
 
 #[tokio::test]
 async fn create_table() {
-    let seen = kill_at_every_call("the creation of a table", Create::default()).await;
+    let seen = kill_at_every_call("the creation of a table", Create::default).await;
     assert_seen(&seen, &RECORD);
     assert_seen(&seen, &["linkat _catalog/log/N", "fsync _catalog/log"]);
 }
 
 #[tokio::test]
 async fn drop_table() {
-    let seen = kill_at_every_call("the drop of a table", Drop::default()).await;
+    let seen = kill_at_every_call("the drop of a table", Drop::default).await;
     assert_seen(&seen, &["linkat _catalog/log/N", "fsync _catalog/log"]);
 }
 
