@@ -96,7 +96,11 @@ impl DataSource for HotSource {
     }
 
     fn fmt_as(&self, format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "hot rows, ")?;
+        match format {
+            // One property a line: the memory source says what there is.
+            DisplayFormatType::TreeRender => {}
+            DisplayFormatType::Default | DisplayFormatType::Verbose => write!(f, "hot rows, ")?,
+        }
         self.rows.fmt_as(format, f)
     }
 
