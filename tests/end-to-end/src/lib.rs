@@ -12,12 +12,14 @@ mod outcome;
 pub mod proxy;
 mod server;
 pub mod site;
+mod soak;
 pub mod trace;
 
 pub use client::{AppendError, Client, Receipt, code_of};
 pub use outcome::{reached, skipped};
 pub use server::{Server, Starting};
-pub use site::{Site, soak_time};
+pub use site::Site;
+pub use soak::SoakTime;
 
 /// Anything that can go wrong in a test helper.
 pub type TestResult<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>>;

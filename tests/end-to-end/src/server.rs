@@ -94,6 +94,18 @@ impl Server {
         Ok(())
     }
 
+    /// What has become of it, for messages: whether it runs, and what it wrote to stderr.
+    ///
+    /// # Errors
+    /// Of the operating system.
+    pub fn state(&mut self) -> TestResult<String> {
+        let stderr = std::fs::read_to_string(self.data_dir.with_extension("stderr"))?;
+        Ok(match self.child.try_wait()? {
+            None => format!("it runs; stderr: {stderr}"),
+            Some(status) => format!("it ended with {status}; stderr: {stderr}"),
+        })
+    }
+
     /// Waits for it to end by itself.
     ///
     /// # Errors

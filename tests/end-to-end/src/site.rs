@@ -1,7 +1,6 @@
 //! [`Site`]: one root in a temporary folder, and the server on it.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -61,16 +60,5 @@ impl Site {
         self.server.end().await?;
         self.server = Server::start_with(&self.data_dir, &ARGUMENTS).await?;
         Ok(())
-    }
-}
-
-/// How long this test may go on at nightly size, from `COVERLINE_SOAK_SECONDS`; `None` for the size of every day.
-///
-/// # Errors
-/// When that is not a number.
-pub fn soak_time() -> TestResult<Option<Duration>> {
-    match std::env::var("COVERLINE_SOAK_SECONDS") {
-        Ok(text) => Ok(Some(Duration::from_secs(text.parse()?))),
-        Err(_) => Ok(None),
     }
 }

@@ -9,10 +9,9 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use end_to_end::ledger::{Ledger, Size};
-use end_to_end::{Site, TestResult, code_of, reached, soak_time};
+use end_to_end::{Site, SoakTime, TestResult, code_of, reached};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tonic::Code;
@@ -271,15 +270,17 @@ async fn damage_beside_a_checkpoint() {
 /// At night: any byte of any file, as long as there is time.
 #[tokio::test]
 async fn any_byte_of_any_file() {
-    let Some(time) = soak_time().unwrap() else { return };
+    let soak = SoakTime::start().unwrap();
+    if !soak.is_set() {
+        return;
+    }
     let seed: u64 = rand::random();
     let mut random = StdRng::seed_from_u64(seed);
-    let started = Instant::now();
     let original = Original::new(MANY).await;
     let files = original.files();
     let kinds: Vec<_> = files.keys().collect();
     let mut found: BTreeMap<String, usize> = BTreeMap::new();
-    while started.elapsed() < time {
+    while soak.is_left() {
         let kind = kinds[random.random_range(0..kinds.len())];
         let file = &files[kind][random.random_range(0..files[kind].len())];
         let length = fs::read(original.root.join(file)).unwrap().len();

@@ -6,12 +6,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use coverline_proto::flight::OverlapPolicy;
 use end_to_end::history::{self, Answer, Append, Call, Event, History, Key, Moment, Pair, Version};
-use end_to_end::{AppendError, Client, Site, TestResult, reached, soak_time};
+use end_to_end::{AppendError, Client, Site, SoakTime, TestResult, reached};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::sync::{mpsc, watch};
@@ -324,7 +324,14 @@ async fn one_history(seed: u64, total: &mut Reached) {
     });
     let random = StdRng::seed_from_u64(seed);
     let killing = kill_now_and_then(&mut site, random, &run, address_sender, done);
-    let (workers, kills) = tokio::try_join!(all, async { Ok(killing.await) }).unwrap();
+    let ended = tokio::try_join!(all, async { Ok(killing.await) });
+    let (workers, kills) = match ended {
+        Ok(ended) => ended,
+        Err(error) => panic!(
+            "COVERLINE_SEED={seed}: a client gave up ({error}); the server: {}",
+            site.server.state().unwrap()
+        ),
+    };
     total.kills += kills.0;
     total.kills_in_appends += kills.1;
     let mut history = History::default();
@@ -355,10 +362,9 @@ async fn one_history(seed: u64, total: &mut Reached) {
 async fn concurrent_clients_and_kills_leave_a_sound_history() {
     let seed: u64 = std::env::var("COVERLINE_SEED")
         .map_or_else(|_| rand::random(), |text| text.parse().unwrap());
-    let started = Instant::now();
-    let time = soak_time().unwrap();
+    let soak = SoakTime::start().unwrap();
     let mut total = Reached::default();
-    while time.map_or(total.histories < HISTORIES, |time| started.elapsed() < time) {
+    while total.histories < if soak.is_set() { 1 } else { HISTORIES } || soak.is_left() {
         one_history(seed.wrapping_add(total.histories as u64 * 1_000), &mut total).await;
     }
     reached("histories", &format!("{total:?}, first seed {seed}"));

@@ -6,12 +6,11 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::path::Path;
-use std::time::Instant;
 
 use end_to_end::image::DiskImage;
 use end_to_end::ledger::{Ledger, Size};
 use end_to_end::trace::{self, CHANGING_CALLS, Tracer};
-use end_to_end::{Site, TestResult, reached, skipped, soak_time};
+use end_to_end::{Site, SoakTime, TestResult, reached, skipped};
 
 /// Smallest size at which ext4 has a journal, and room for some appends.
 const IMAGE_BYTES: u64 = 24 << 20;
@@ -80,10 +79,9 @@ async fn power_loss_at_every_call(name: &str, size: Size) {
     if let Some(why) = trace::unavailable().await {
         return skipped(&name, &why);
     }
-    let started = Instant::now();
-    let night = soak_time().unwrap();
+    let soak = SoakTime::start().unwrap();
     let (mut images, mut copies) = (0, 0);
-    while night.map_or(images == 0, |time| started.elapsed() < time) {
+    while images == 0 || soak.is_left() {
         let folder = tempfile::tempdir().unwrap();
         let image = match DiskImage::create(&folder.path().join("disk"), IMAGE_BYTES) {
             Ok(image) => image,
@@ -95,12 +93,12 @@ async fn power_loss_at_every_call(name: &str, size: Size) {
         ledger.create(&client).await.unwrap();
         ledger.append(&client).await.unwrap();
         let copy = folder.path().join("copy");
-        for _ in 0..if night.is_some() { APPENDS_MAX } else { APPENDS } {
+        for _ in 0..if soak.is_set() { APPENDS_MAX } else { APPENDS } {
             match append_with_copies(&image, &copy, &site, &mut ledger).await {
                 Ok(more) => copies += more,
                 Err(error) => panic!("{name}: {error}"),
             }
-            if night.is_some_and(|time| started.elapsed() > time) {
+            if soak.is_over() {
                 break;
             }
         }

@@ -8,12 +8,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use end_to_end::ledger::{Ledger, Outcome, Size};
 use end_to_end::operations::{Appends, Create, Drop, FirstAppend, Operation};
 use end_to_end::trace::{self, CHANGING_CALLS, Call, Fault, Faults, Made, READING_CALLS, Tracer};
-use end_to_end::{Site, TestResult, reached, skipped, soak_time};
+use end_to_end::{Site, SoakTime, TestResult, reached, skipped};
 use tonic::Code;
 
 /// What every day tries: a call that fails once, and a disk that is full from one moment on.
@@ -155,15 +155,15 @@ async fn fail_every_call<O: Operation>(
     if let Some(why) = trace::unavailable().await {
         return skipped(&name, &why);
     }
-    let (started, night) = (Instant::now(), soak_time().unwrap());
+    let soak = SoakTime::start().unwrap();
     let mut faults = FAULTS.to_vec();
-    if night.is_some() {
+    if soak.is_set() {
         faults.extend(MORE_FAULTS);
     }
     let mut outcomes = BTreeMap::new();
     let mut passes = 0;
-    while passes == 0 || night.is_some_and(|time| started.elapsed() < time) {
-        go_through(&name, operation(), &faults, unknown_ends_server, &mut outcomes).await;
+    while passes == 0 || soak.is_left() {
+        go_through(&name, operation(), (&faults, unknown_ends_server), soak, &mut outcomes).await;
         passes += 1;
     }
     let counts: Vec<_> = outcomes.iter().map(|(what, count)| format!("{what} {count}")).collect();
@@ -177,8 +177,8 @@ async fn fail_every_call<O: Operation>(
 async fn go_through<O: Operation>(
     name: &str,
     mut operation: O,
-    faults: &[(&'static str, bool)],
-    unknown_ends_server: bool,
+    (faults, unknown_ends_server): (&[(&'static str, bool)], bool),
+    soak: SoakTime,
     outcomes: &mut BTreeMap<String, usize>,
 ) {
     let mut site = Site::new().await.unwrap();
@@ -187,6 +187,9 @@ async fn go_through<O: Operation>(
     let calls = calls_of(&mut site, &mut operation).await.unwrap();
     for (errno, onwards) in faults.iter().copied() {
         for (skipped, call) in calls.iter().enumerate() {
+            if soak.is_over() {
+                return;
+            }
             let fault = Fault { call: call.name.clone(), errno, onwards };
             let tried = try_fault(&mut site, &mut operation, skipped, &fault, unknown_ends_server);
             match tried.await {

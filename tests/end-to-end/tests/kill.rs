@@ -14,13 +14,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arrow::array::{
     Array, ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
 use coverline_proto::flight::OverlapPolicy;
-use end_to_end::{AppendError, Client, Server, reached, soak_time};
+use end_to_end::{AppendError, Client, Server, SoakTime, reached};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
@@ -146,9 +146,9 @@ async fn sigkill_at_random_moments_loses_no_acknowledged_append() {
         .unwrap();
     let mut writers = vec![Writer::default(); WRITERS];
     let mut resolved = 0;
-    let (started, night) = (Instant::now(), soak_time().unwrap());
+    let soak = SoakTime::start().unwrap();
     let mut kill = 0;
-    while night.map_or(kill < kills, |time| started.elapsed() < time) {
+    while if soak.is_set() { soak.is_left() } else { kill < kills } {
         let client = Client::connect(server.address()).await.unwrap();
         // No wedge: every writer's first append of a round is awaited before the clock of the kill starts.
         let before: Vec<_> = writers.iter().map(|writer| writer.pending).collect();
