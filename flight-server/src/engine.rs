@@ -14,7 +14,8 @@ use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionConfig;
 use table_core::clock::{Clock, SystemClock};
 use table_core::datafusion::{
-    CoverageFunction, GapsFunction, ReadEnds, SnapshotSource, TABLE_STORE_URL, UnorderedGroups,
+    CoverageFunction, GapsFunction, OneWayFilters, ReadEnds, SnapshotSource, TABLE_STORE_URL,
+    UnorderedGroups,
 };
 use table_core::segment::reader::SegmentCache;
 use table_core::{Catalog, CatalogOptions, Error, ErrorKind};
@@ -181,7 +182,7 @@ fn template(runtime: &Arc<RuntimeEnv>) -> DfResult<SessionState> {
 /// DataFusion's rules between ours.
 fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> =
-        vec![Arc::new(UnorderedGroups)];
+        vec![Arc::new(OneWayFilters), Arc::new(UnorderedGroups)];
     rules.extend(PhysicalOptimizer::new().rules);
     rules.push(Arc::new(ReadEnds));
     rules.push(Arc::new(YieldingJoins));

@@ -147,6 +147,26 @@ async fn errors_say_what_to_do_and_the_server_lives_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_day_is_sorted_by_the_time_of_day() {
+    let server = TestServer::start().await;
+    let mut client = server.client().await;
+    let options = "WITH (index_column = 'ts', bucket = '1h')";
+    update(&mut client, &format!("CREATE TABLE days (ts TIMESTAMP NOT NULL, v BIGINT) {options}"))
+        .await;
+    let hours: Vec<_> =
+        (0..24).map(|hour| format!("('2026-03-01T{hour:02}:00:00', {})", 23 - hour)).collect();
+    update(&mut client, &format!("INSERT INTO days VALUES {}", hours.join(", "))).await;
+    let day = "SELECT v FROM days WHERE ts::date = '2026-03-01' ORDER BY ts, v";
+    let batches = query(&mut client, day).await.unwrap();
+    let values: Vec<i64> = batches
+        .iter()
+        .flat_map(|batch| batch.column(0).as_primitive::<Int64Type>().values().to_vec())
+        .collect();
+    assert_eq!(values, (0..24).rev().collect::<Vec<_>>());
+    server.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_table_from_creation_to_drop() {
     let server = TestServer::start().await;
     let mut client = server.client().await;

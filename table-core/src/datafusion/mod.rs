@@ -5,6 +5,7 @@ mod date_bin;
 mod ends;
 mod functions;
 mod groups;
+mod lossy;
 mod memory;
 mod order;
 mod provider;
@@ -13,6 +14,7 @@ mod statistics;
 pub use date_bin::date_bin;
 pub use ends::ReadEnds;
 pub use functions::{CoverageFunction, GapsFunction, SnapshotSource};
+pub use lossy::OneWayFilters;
 pub use order::UnorderedGroups;
 pub use provider::{SnapshotProvider, TABLE_STORE_URL};
 
