@@ -4,6 +4,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use table_core::Access;
+use table_core::storage::Root;
+
 use crate::limits;
 
 /// Port served when none is given.
@@ -14,8 +17,10 @@ pub const DEFAULT_PORT: u16 = 50051;
 pub struct ServerConfig {
     /// Where to listen. Port 0 takes any free port.
     pub listen: SocketAddr,
-    /// The root folder.
-    pub data_dir: PathBuf,
+    /// What to serve: a folder, or a prefix in an object store.
+    pub root: Root,
+    /// Whether to take appends.
+    pub access: Access,
     /// What to write into the root's lock file for people; empty for the address served.
     pub owner_note: String,
     /// Memory of all queries together, bytes; beyond it they spill, then fail.
@@ -32,10 +37,11 @@ pub struct ServerConfig {
 
 impl ServerConfig {
     /// The defaults for a root: loopback, default port.
-    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+    pub fn new(root: impl Into<Root>) -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT)),
-            data_dir: data_dir.into(),
+            root: root.into(),
+            access: Access::ReadWrite,
             owner_note: String::new(),
             query_memory_bytes: limits::QUERY_MEMORY_BYTES,
             query_spill_bytes: limits::QUERY_SPILL_BYTES,

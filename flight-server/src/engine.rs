@@ -58,11 +58,12 @@ impl Engine {
             clock: Arc::clone(&clock),
             owner_note: config.owner_note.clone(),
             disk_floor_bytes: config.disk_floor_bytes,
+            access: config.access.clone(),
         };
         let spill = spill_folder(config)?;
         let runtime = runtime(config, &spill).map_err(engine_error)?;
         let template = template(&runtime).map_err(engine_error)?;
-        let catalog = Catalog::open(&config.data_dir, options).await?;
+        let catalog = Catalog::open(config.root.clone(), options).await?;
         let url = ObjectStoreUrl::parse(TABLE_STORE_URL).map_err(engine_error)?;
         runtime.register_object_store(url.as_ref(), catalog.store().object_store());
         Ok(Arc::new(Self {

@@ -27,7 +27,7 @@ ts,symbol,close
 
 fn coverline() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_coverline"));
-    for name in ["SERVER", "DATA_DIR", "LISTEN", "LOG", "LOG_FORMAT", "DISK_FLOOR_BYTES"] {
+    for name in ["SERVER", "ROOT", "DATA_DIR", "LISTEN", "LOG", "LOG_FORMAT", "DISK_FLOOR_BYTES"] {
         command.env_remove(format!("COVERLINE_{name}"));
     }
     // A test's temporary folder may be on a nearly full disk.
@@ -498,7 +498,7 @@ fn a_server_that_does_not_answer_is_told_with_what_to_do() {
     assert_eq!(output.status.code(), Some(1));
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(stderr.contains(&format!("cannot connect to {url}")), "{stderr}");
-    assert!(stderr.contains("coverline serve") && stderr.contains("--data-dir"), "{stderr}");
+    assert!(stderr.contains("coverline serve") && stderr.contains("--root"), "{stderr}");
 }
 
 #[test]

@@ -22,7 +22,7 @@ pub mod storage;
 mod table;
 pub mod types;
 
-pub use catalog::{Catalog, CatalogOptions};
+pub use catalog::{Access, Catalog, CatalogOptions};
 pub use error::{Error, ErrorKind, Overlap, Result};
 pub use log::{COMMIT_TRIES_MAX, CommitBody, Decision};
 pub use snapshot::Snapshot;

@@ -10,12 +10,13 @@ use coverline_proto::log as proto;
 use futures::TryStreamExt;
 
 use crate::append::{Append, AppendRequest};
+use crate::catalog::Access;
 use crate::clock::Clock;
 use crate::coverage::CoverageDelta;
 use crate::error::{Error, ErrorKind, Result};
 use crate::hot::Flusher;
 use crate::log::record::Action;
-use crate::log::{Alarm, CommitBody, Decision, Head, LogStore, encode_schema, encode_spec};
+use crate::log::{Alarm, CommitBody, Decision, Head, LogStore, State, encode_schema, encode_spec};
 use crate::schema::TableSpec;
 use crate::snapshot::Snapshot;
 use crate::storage::{DiskSpace, DurableStore};
@@ -37,6 +38,19 @@ pub(crate) struct TableContext {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) alarm: Alarm,
     pub(crate) disk_floor_bytes: Option<u64>,
+    pub(crate) access: Access,
+}
+
+impl TableContext {
+    /// Refuses every commit to a log of a root that is only read.
+    pub(crate) fn close_if_read_only<S: State>(&self, head: &Head<S>) {
+        if let Access::ReadOnly { reason } = &self.access {
+            head.close(
+                ErrorKind::Precondition,
+                format!("nothing can be written here: the root is open read-only: {reason}"),
+            );
+        }
+    }
 }
 
 /// A handle on one table of a [`Catalog`](crate::Catalog). Shared as `Arc<Table>`.
@@ -110,6 +124,7 @@ impl Table {
     }
 
     fn over(context: &TableContext, id: TableId, name: &str, head: Head<Snapshot>) -> Self {
+        context.close_if_read_only(&head);
         Self {
             id,
             name: name.to_owned(),

@@ -1,67 +1,58 @@
-//! `coverline backup` and `coverline restore`: a verified copy of a data directory, and the way back.
+//! `coverline backup` and `coverline restore`: a verified copy of a root, and the way back.
 
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
 
 use table_core::maintenance;
+use table_core::storage::Root;
 
 use super::Outcome;
 use super::error::CliError;
 use super::progress;
+use super::root::{RootArgument, parser};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Reads the folder itself; a server may go on writing to it. Of each table the copy holds the newest version that was there when
-its turn came, with all older ones. Every file is verified on the way and durable at the end. The copy is a data directory: it
-can be served, queried with --data-dir, and backed up.
+Reads the files itself; a server may go on writing to them. Of each table the copy holds the newest version that was there when
+its turn came, with all older ones. Every file is verified on the way and durable at the end. The copy is a root like any other:
+it can be served, queried with --root, and backed up.
 
-Example:
-  coverline backup /backups/monday --data-dir ./coverline-data")]
+Examples:
+  coverline backup /backups/monday --root ./coverline-data
+  coverline backup s3://lake/backups/monday --root ./coverline-data")]
 pub(crate) struct BackupArguments {
-    /// Folder to copy into; new or empty.
-    #[arg(value_name = "TARGET")]
-    target: PathBuf,
-    /// Folder of the tables.
-    #[arg(
-        long,
-        value_name = "DIR",
-        env = "COVERLINE_DATA_DIR",
-        default_value = "./coverline-data"
-    )]
-    data_dir: PathBuf,
+    /// Folder or URL to copy to; new or empty.
+    #[arg(value_name = "TARGET", value_parser = parser())]
+    target: Root,
+    #[command(flatten)]
+    place: RootArgument,
 }
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Every file is verified on the way. A data directory that exists is never written over: move it away first.
+Every file is verified on the way. A root that exists is never written over: move it away first, or restore to another place.
 
-Example:
-  coverline restore /backups/monday --data-dir ./coverline-data")]
+Examples:
+  coverline restore /backups/monday --root ./coverline-data
+  coverline restore s3://lake/backups/monday --root ./coverline-data")]
 pub(crate) struct RestoreArguments {
-    /// Folder that `coverline backup` made.
-    #[arg(value_name = "BACKUP")]
-    backup: PathBuf,
-    /// Folder to restore into; new or empty.
-    #[arg(
-        long,
-        value_name = "DIR",
-        env = "COVERLINE_DATA_DIR",
-        default_value = "./coverline-data"
-    )]
-    data_dir: PathBuf,
+    /// Folder or URL that `coverline backup` copied to.
+    #[arg(value_name = "BACKUP", value_parser = parser())]
+    backup: Root,
+    #[command(flatten)]
+    place: RootArgument,
 }
 
 pub(crate) async fn backup(arguments: BackupArguments) -> Result<Outcome, CliError> {
-    copy(&arguments.data_dir, &arguments.target).await
+    copy(&arguments.place.root, &arguments.target).await
 }
 
 pub(crate) async fn restore(arguments: RestoreArguments) -> Result<Outcome, CliError> {
-    copy(&arguments.backup, &arguments.data_dir).await
+    copy(&arguments.backup, &arguments.place.root).await
 }
 
-async fn copy(source: &Path, target: &Path) -> Result<Outcome, CliError> {
+async fn copy(source: &Root, target: &Root) -> Result<Outcome, CliError> {
     let bar = progress::bytes_read();
-    let copied = maintenance::backup(source, target, &|bytes| bar.inc(bytes)).await;
+    let copied = maintenance::backup(source.clone(), target.clone(), &|bytes| bar.inc(bytes)).await;
     bar.finish_and_clear();
     let copied = copied?;
     let mut out = io::stdout();
@@ -74,7 +65,7 @@ async fn copy(source: &Path, target: &Path) -> Result<Outcome, CliError> {
         copied.tables.len(),
         copied.files,
         copied.bytes,
-        target.display()
+        target
     )?;
     out.flush()?;
     Ok(Outcome::Done)

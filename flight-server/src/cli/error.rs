@@ -65,7 +65,7 @@ impl From<ClientError> for CliError {
     fn from(error: ClientError) -> Self {
         let hint = match &error {
             ClientError::Connect { .. } => Some(
-                "start a server with `coverline serve`, or name the folder of the tables with --data-dir DIR",
+                "start a server with `coverline serve`, or name the folder or URL of the tables with --root",
             ),
             ClientError::Refused { reason, .. } if reason == "NOT_FOUND" => {
                 Some("`coverline tables` lists what there is, `coverline create` makes a table")

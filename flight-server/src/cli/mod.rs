@@ -1,8 +1,8 @@
 //! The `coverline` command line: its arguments, dispatch, exit codes, and how an error looks to a person.
 //!
 //! `Cli` is typed and makes no system calls; each command has a file that runs it. Commands other than `serve` and
-//! `demo` are ordinary Flight clients: of a running server, or of one that they start inside this process over a folder
-//! (see `target`). `scrub`, `backup` and `restore` read the folder itself. Results go to stdout, everything else to stderr.
+//! `demo` are ordinary Flight clients: of a running server, or of one that they start inside this process over a root
+//! (see `target`). `scrub`, `backup` and `restore` read the root itself. Results go to stdout, everything else to stderr.
 
 mod append;
 mod backup;
@@ -15,6 +15,7 @@ mod output;
 pub(crate) mod progress;
 mod query;
 pub(crate) mod render;
+pub(crate) mod root;
 mod scrub;
 mod serve;
 pub(crate) mod source;
@@ -72,7 +73,7 @@ enum LogFormat {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve the tables of a folder until Ctrl-C.
+    /// Serve the tables of a folder or of a prefix in an object store until Ctrl-C.
     Serve(serve::Arguments),
     /// Load a year of weather, load it again, find the gaps: the whole product in half a minute.
     Demo(demo::Arguments),
@@ -87,11 +88,11 @@ enum Command {
     /// Look into a table's log.
     #[command(subcommand)]
     Log(log::Command),
-    /// Read every file of a data directory and say which are damaged.
+    /// Read every file of a root and say which are damaged.
     Scrub(scrub::Arguments),
-    /// Copy a data directory, verified, while it is being written.
+    /// Copy a root, verified, while it is being written.
     Backup(backup::BackupArguments),
-    /// Copy a backup into a new data directory, verified.
+    /// Copy a backup to a new root, verified.
     Restore(backup::RestoreArguments),
 }
 
@@ -136,7 +137,7 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Err
     {
         return Err(command.error(
             clap::error::ErrorKind::ArgumentConflict,
-            "the argument '--server' cannot be used with '--data-dir'",
+            "the argument '--server' cannot be used with '--root' (or '--data-dir')",
         ));
     }
     let cli = Cli::from_arg_matches(&matches)?;
@@ -155,14 +156,14 @@ fn innermost(matches: &ArgMatches) -> &ArgMatches {
     }
 }
 
-/// `--server` and `--data-dir` exclude each other as flags; a folder named as a flag overrules a server named in the
+/// `--server` and `--root` exclude each other as flags; a root named as a flag overrules a server named in the
 /// environment, which is why clap's own conflict rule, blind to that difference, does not do.
 fn names_two_targets(matches: &ArgMatches) -> bool {
     let is_flag = |name| {
         matches.try_contains_id(name).unwrap_or(false)
             && matches.value_source(name) == Some(ValueSource::CommandLine)
     };
-    is_flag("server") && is_flag("data_dir")
+    is_flag("server") && is_flag("root")
 }
 
 fn run(cli: Cli) -> Result<Outcome, CliError> {

@@ -1,7 +1,6 @@
-//! `coverline scrub`: reads every file of a data directory and says which are damaged.
+//! `coverline scrub`: reads every file of a root and says which are damaged.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
 
 use serde_json::json;
 use table_core::maintenance::{self, ScrubReport};
@@ -9,36 +8,31 @@ use table_core::maintenance::{self, ScrubReport};
 use super::Outcome;
 use super::error::CliError;
 use super::progress;
+use super::root::RootArgument;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Reads the folder itself, so it needs no server and does not mind one that is at work on it. Exit codes: 0 when every file is
-what the log says, 4 when one is not, 1 when the folder cannot be read.
+Reads the files itself, so it needs no server and does not mind one that is at work on them. Exit codes: 0 when every file is
+what the log says, 4 when one is not, 1 when they cannot be read.
 
 Examples:
-  coverline scrub --data-dir ./coverline-data
-  coverline scrub prices --data-dir ./coverline-data --json")]
+  coverline scrub --root ./coverline-data
+  coverline scrub prices --root s3://lake/coverline --json")]
 pub(crate) struct Arguments {
     /// Tables to look at [default: all].
     #[arg(value_name = "TABLE")]
     tables: Vec<String>,
-    /// Folder of the tables.
-    #[arg(
-        long,
-        value_name = "DIR",
-        env = "COVERLINE_DATA_DIR",
-        default_value = "./coverline-data"
-    )]
-    data_dir: PathBuf,
+    #[command(flatten)]
+    place: RootArgument,
     /// Print the report as one JSON object.
     #[arg(long)]
     json: bool,
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Result<Outcome, CliError> {
-    let Arguments { tables, data_dir, json } = arguments;
+    let Arguments { tables, place, json } = arguments;
     let bar = progress::bytes_read();
-    let report = maintenance::scrub(&data_dir, &tables, &|bytes| bar.inc(bytes)).await;
+    let report = maintenance::scrub(place.root, &tables, &|bytes| bar.inc(bytes)).await;
     bar.finish_and_clear();
     let report = report?;
     let mut out = io::stdout();

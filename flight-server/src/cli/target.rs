@@ -1,26 +1,28 @@
-//! Where a command finds its tables: a running server, or a folder over which it starts one inside this process.
+//! Where a command finds its tables: a running server, or a root over which it starts one inside this process.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+
+use table_core::storage::Root;
 
 use super::embedded::Embedded;
 use super::error::CliError;
+use super::root::parser;
 use crate::client::Client;
 use crate::config::ServerConfig;
 
 /// Server asked when neither a server nor a folder is named.
 pub(crate) const DEFAULT_SERVER: &str = "grpc://127.0.0.1:50051";
 
-/// `--server` or `--data-dir`.
+/// `--server` or `--root`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Target {
     /// Server to talk to [default: grpc://127.0.0.1:50051].
     #[arg(long, value_name = "grpc://HOST:PORT", env = "COVERLINE_SERVER")]
     pub server: Option<String>,
-    /// Work on this folder directly, without a running server.
-    #[arg(long, value_name = "DIR")]
-    pub data_dir: Option<PathBuf>,
-    /// With --data-dir: free disk below which appends are refused, bytes.
+    /// Work on this folder or URL (s3://BUCKET/PREFIX) directly, without a running server.
+    #[arg(long, visible_alias = "data-dir", value_name = "DIR|URL", value_parser = parser())]
+    pub root: Option<Root>,
+    /// With --root: free disk below which appends are refused, bytes.
     #[arg(long, value_name = "BYTES", env = "COVERLINE_DISK_FLOOR_BYTES", hide_short_help = true)]
     pub disk_floor_bytes: Option<u64>,
 }
@@ -35,12 +37,12 @@ pub(crate) struct Session {
 impl Target {
     /// Connects. End the session with [`Session::close`].
     pub(crate) async fn open(&self) -> Result<Session, CliError> {
-        match &self.data_dir {
-            Some(data_dir) => {
+        match &self.root {
+            Some(root) => {
                 let embedded = Embedded::start(ServerConfig {
                     listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
                     disk_floor_bytes: self.disk_floor_bytes,
-                    ..ServerConfig::new(data_dir)
+                    ..ServerConfig::new(root.clone())
                 })
                 .await?;
                 let client = Client::connect(&embedded.url()).await?;

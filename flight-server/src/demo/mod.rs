@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use coverline_proto::flight::{AppendReceipt, OverlapPolicy};
+use table_core::storage::Root;
 
 use self::data::{DAY_COUNT, ROW_COUNT};
 use self::report::Report;
@@ -29,8 +30,8 @@ use crate::config::ServerConfig;
 pub(crate) struct Options {
     /// Where its server listens.
     pub listen: SocketAddr,
-    /// Folder of its tables; it must not hold the demo's tables yet.
-    pub data_dir: PathBuf,
+    /// Where its tables go; the demo's must not be there yet.
+    pub root: Root,
     /// Colour the report.
     pub colours: bool,
 }
@@ -56,12 +57,12 @@ pub(crate) async fn run(options: &Options, out: impl Write) -> Result<Embedded, 
     let server = Embedded::start(ServerConfig {
         listen: options.listen,
         disk_floor_bytes: Some(DISK_FLOOR_BYTES),
-        ..ServerConfig::new(&options.data_dir)
+        ..ServerConfig::new(options.root.clone())
     })
     .await?;
     let client = Client::connect(&server.url()).await?;
     report.title(&format!("Coverline {} on {}", env!("CARGO_PKG_VERSION"), server.url()))?;
-    report.note(&format!("tables in {}", options.data_dir.display()))?;
+    report.note(&format!("tables in {}", options.root))?;
 
     let daily = tempfile::tempdir()?;
     let days = data::write_days(daily.path())?;

@@ -1,4 +1,5 @@
-//! [`Catalog`]: the tables of one root, by name. Keeps its own log below `_catalog`; one server owns a local root (C11).
+//! [`Catalog`]: the tables of one root, by name. Keeps its own log below `_catalog`; one server owns a local root (C11), and
+//! several may share one in an object store. How a root is reached is in `place`.
 //!
 //! A table is created by making its own first record durable and then naming it here: a crash between the two leaves a folder
 //! that nothing names. The first record of the catalog is written when the root is made, so that a root with tables and no
@@ -6,11 +7,10 @@
 
 mod lock;
 mod name;
+mod place;
 mod state;
 
 use std::collections::HashMap;
-use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
@@ -26,12 +26,25 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::log::record::Action;
 use crate::log::{Alarm, CommitBody, Decision, Head, LogStore};
 use crate::schema::TableSpec;
-use crate::storage::{DurableStore, LocalStore, create_root, layout};
+use crate::storage::{DurableStore, Root, layout};
 use crate::table::{Table, TableContext};
 use crate::types::{TableId, Version};
 
 pub(crate) use self::state::CatalogState;
 pub use name::{RESERVED_PREFIX, TABLE_NAME_BYTES_MAX, check_table_name};
+
+/// What this process does to a root.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Access {
+    /// Reads and commits.
+    #[default]
+    ReadWrite,
+    /// Only reads. Commits are refused.
+    ReadOnly {
+        /// Why, to be shown behind "is open read-only: ".
+        reason: String,
+    },
+}
 
 /// How to open a root.
 #[derive(Debug, Clone)]
@@ -43,11 +56,18 @@ pub struct CatalogOptions {
     /// New appends are refused while the disk has less room than this, in bytes; `None` for the greater of 1 GiB and 5 % of
     /// the disk.
     pub disk_floor_bytes: Option<u64>,
+    /// Whether commits are made at all. A root that cannot take them safely is open read-only whatever this says.
+    pub access: Access,
 }
 
 impl Default for CatalogOptions {
     fn default() -> Self {
-        Self { clock: SystemClock::shared(), owner_note: String::new(), disk_floor_bytes: None }
+        Self {
+            clock: SystemClock::shared(),
+            owner_note: String::new(),
+            disk_floor_bytes: None,
+            access: Access::ReadWrite,
+        }
     }
 }
 
@@ -67,19 +87,21 @@ pub struct Catalog {
 }
 
 impl Catalog {
-    /// Opens a local root, creating it when the folder is missing or empty. Takes the lock.
+    /// Opens a root, creating it when there is nothing: a local folder, whose lock it takes, or a prefix in an object store,
+    /// which it probes: where two conditional PUTs of one name can both succeed, or none is allowed, the root is open
+    /// read-only and [`Catalog::access`] says why (C12).
     ///
     /// # Errors
-    /// `Precondition` when another process holds the root (naming its note), or when the folder holds other files;
-    /// `Corrupt` when the catalog's log is damaged. A damaged table does not stop the catalog: it fails when used.
-    pub async fn open(root: &Path, options: CatalogOptions) -> Result<Arc<Self>> {
-        let (folder, note) = (root.to_owned(), options.owner_note.clone());
-        let lock = tokio::task::spawn_blocking(move || take_root(&folder, &note))
+    /// `Precondition` when another process holds the root (naming its note), when the folder holds other files, or when the
+    /// store refuses the credentials; `NotFound` when there is no such bucket; `Unavailable` when the storage cannot be
+    /// reached; `Corrupt` when the catalog's log is damaged. A damaged table does not stop the catalog: it fails when used.
+    pub async fn open(root: impl Into<Root>, mut options: CatalogOptions) -> Result<Arc<Self>> {
+        let root = root.into();
+        let place = place::reach(&root, &options).await?;
+        options.access = place.access;
+        Self::open_store(place.store, options, place.lock)
             .await
-            .map_err(Error::internal)??;
-        let store = LocalStore::open(root, Arc::clone(&options.clock))
-            .map_err(|error| cannot_open(root, error))?;
-        Self::open_store(Arc::new(store), options, Some(lock)).await
+            .map_err(|error| place::explain(&root, error))
     }
 
     /// Opens a root through a store of one's own, without a lock.
@@ -101,6 +123,14 @@ impl Catalog {
         let label = "the catalog".to_owned();
         let listing = log.list().await?;
         let head = if listing.records.is_empty() && listing.checkpoints.is_empty() {
+            if let Access::ReadOnly { reason } = &options.access {
+                return Err(Error::new(
+                    ErrorKind::Precondition,
+                    format!(
+                        "there are no tables, and none can be created: the root is open read-only: {reason}"
+                    ),
+                ));
+            }
             let tables = store.list(layout::TABLES).await.map_err(|error| {
                 Error::new(
                     ErrorKind::Unavailable,
@@ -129,7 +159,9 @@ impl Catalog {
             clock: options.clock,
             alarm,
             disk_floor_bytes: options.disk_floor_bytes,
+            access: options.access,
         };
+        context.close_if_read_only(&head);
         Ok(Arc::new(Self {
             context,
             head: Arc::new(head),
@@ -150,6 +182,11 @@ impl Catalog {
     /// start finds out (C14).
     pub fn alarm(&self) -> &Alarm {
         &self.context.alarm
+    }
+
+    /// What this process does to the root.
+    pub fn access(&self) -> &Access {
+        &self.context.access
     }
 
     /// Storage of the root.
@@ -225,6 +262,10 @@ impl Catalog {
         principal: String,
     ) -> Result<Arc<Table>> {
         let _one_at_a_time = self.changes.lock().await;
+        // Before the table's own first record is written.
+        if let Some(closed) = self.head.closed() {
+            return Err(closed);
+        }
         if self.contains(&name) {
             return Err(exists(&name));
         }
@@ -381,42 +422,6 @@ fn not_found(state: &CatalogState, name: &str) -> Error {
         "create it, or correct the name".to_owned()
     };
     Error::new(ErrorKind::NotFound, format!("table {shown:?} does not exist; {advice}"))
-}
-
-fn cannot_open(root: &Path, error: io::Error) -> Error {
-    let kind = match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::Exhausted,
-        io::ErrorKind::NotADirectory | io::ErrorKind::InvalidInput => ErrorKind::Precondition,
-        _ => ErrorKind::Unavailable,
-    };
-    Error::new(kind, format!("cannot open data directory \"{}\": {error}", root.display()))
-        .with_source(error)
-}
-
-/// Makes the folder, refuses one that holds other things, and takes its lock. Blocking.
-fn take_root(root: &Path, note: &str) -> Result<RootLock> {
-    let failed = |error: io::Error| cannot_open(root, error);
-    create_root(root).map_err(failed)?;
-    let names = std::fs::read_dir(root)
-        .and_then(|entries| {
-            entries.map(|entry| entry.map(|entry| PathBuf::from(entry.file_name()))).collect()
-        })
-        .map_err(failed);
-    let names: Vec<PathBuf> = names?;
-    let is_root = names.iter().any(|name| name == Path::new(layout::CATALOG));
-    // `lost+found` is in every freshly made ext4; `tables` without a catalog is damage, found when the log is opened.
-    let ours = [layout::LOCK, layout::TABLES, "lost+found"].map(Path::new);
-    let foreign = names.iter().find(|name| !ours.contains(&name.as_path()));
-    if let (false, Some(foreign)) = (is_root, foreign) {
-        return Err(Error::new(
-            ErrorKind::Precondition,
-            format!(
-                "\"{}\" is not a coverline data directory and is not empty (it holds {foreign:?}); name an empty or new folder",
-                root.display()
-            ),
-        ));
-    }
-    RootLock::acquire(root, note)
 }
 
 #[cfg(test)]

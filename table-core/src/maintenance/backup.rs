@@ -14,14 +14,16 @@ use futures::TryStreamExt;
 
 use super::scrub::segment_path;
 use super::verify::read_segment;
-use super::{Progress, read_root};
+use super::{Progress, reach, read_root};
 use crate::catalog::CatalogState;
 use crate::clock::SystemClock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::record::Action;
 use crate::log::{LogStore, Opened, State, open_newest};
 use crate::snapshot::Snapshot;
-use crate::storage::{DurableStore, LocalStore, PutError, PutOutcome, create_root};
+use crate::storage::{
+    DurableStore, LocalStore, ObjectRoot, PutError, PutOutcome, Root, create_root,
+};
 use crate::types::{TableId, Version};
 
 /// What was copied.
@@ -35,14 +37,28 @@ pub struct BackupReport {
     pub bytes: u64,
 }
 
-/// Copies the root at `source` into the folder `target`, which must be new or empty. Every file is verified on the way and
-/// durable at the end. Of each table the copy holds the newest version that was there when its turn came.
+/// Copies the root at `source` into `target`, a folder or a prefix in an object store that must be new or empty. Every file is
+/// verified on the way and durable at the end. Of each table the copy holds the newest version that was there when its turn
+/// came.
 ///
 /// # Errors
 /// `NotFound` when there is no source; `Precondition` when the target is not empty; `Corrupt` when a file of the source is
 /// damaged or missing, naming it: the target is then no root and can be removed; `Exhausted` when the target is full.
-pub async fn backup(source: &Path, target: &Path, progress: Progress<'_>) -> Result<BackupReport> {
-    let from = read_root(source)?;
+pub async fn backup(
+    source: impl Into<Root>,
+    target: impl Into<Root>,
+    progress: Progress<'_>,
+) -> Result<BackupReport> {
+    let (source, target) = (source.into(), target.into());
+    let from = read_root(&source)?;
+    let to = match &target {
+        Root::Folder(folder) => empty_folder(folder)?,
+        Root::Objects(objects) => empty_prefix(objects).await?,
+    };
+    backup_store(&from, &to, progress).await
+}
+
+fn empty_folder(target: &Path) -> Result<Arc<dyn DurableStore>> {
     let unusable = |error: io::Error| {
         Error::new(
             ErrorKind::Unavailable,
@@ -58,8 +74,22 @@ pub async fn backup(source: &Path, target: &Path, progress: Progress<'_>) -> Res
         ));
     }
     let to = LocalStore::open(target, SystemClock::shared()).map_err(unusable)?;
-    let to: Arc<dyn DurableStore> = Arc::new(to);
-    backup_store(&from, &to, progress).await
+    Ok(Arc::new(to))
+}
+
+async fn empty_prefix(target: &ObjectRoot) -> Result<Arc<dyn DurableStore>> {
+    let to = reach(target)?;
+    let found = to.list("").await.map_err(|error| {
+        Error::new(ErrorKind::Unavailable, format!("cannot use {target}: {error}"))
+            .with_source(error)
+    })?;
+    match found.first() {
+        None => Ok(to),
+        Some(found) => Err(Error::new(
+            ErrorKind::Precondition,
+            format!("{target} is not empty (it holds \"{found}\"); name a new prefix"),
+        )),
+    }
 }
 
 /// The same between stores of one's own; `to` is taken for empty.

@@ -1,7 +1,6 @@
 //! `scrub`: reads every file that a log names, and says which are not what the log says (C10).
 
 use std::collections::HashSet;
-use std::path::Path;
 use std::sync::Arc;
 
 use coverline_proto::log as proto;
@@ -12,7 +11,7 @@ use crate::catalog::CatalogState;
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::{LogError, LogStore, Walked, walk};
 use crate::snapshot::Snapshot;
-use crate::storage::{DurableStore, layout};
+use crate::storage::{DurableStore, Root, layout};
 use crate::types::{SegmentId, TableId};
 
 /// Findings that a report lists; the rest is counted.
@@ -97,14 +96,18 @@ impl ScrubReport {
     }
 }
 
-/// Reads all of a local root, or the tables named. A server may be at work on it meanwhile; what it commits after the scrub
+/// Reads all of a root, or the tables named. A server may be at work on it meanwhile; what it commits after the scrub
 /// came by is not looked at.
 ///
 /// # Errors
 /// `NotFound` when there is no such folder or table; `Unavailable` when a folder cannot be listed. Damage is no error: it is
 /// in the report.
-pub async fn scrub(root: &Path, tables: &[String], progress: Progress<'_>) -> Result<ScrubReport> {
-    scrub_store(&read_root(root)?, tables, progress).await
+pub async fn scrub(
+    root: impl Into<Root>,
+    tables: &[String],
+    progress: Progress<'_>,
+) -> Result<ScrubReport> {
+    scrub_store(&read_root(&root.into())?, tables, progress).await
 }
 
 /// The same through a store of one's own.
@@ -131,7 +134,7 @@ pub async fn scrub_store(
     if let Some(unknown) = tables.iter().find(|name| !state.tables.contains_key(*name)) {
         return Err(Error::new(
             ErrorKind::NotFound,
-            format!("table \"{unknown}\" does not exist in this data directory; correct the name"),
+            format!("table \"{unknown}\" does not exist in this root; correct the name"),
         ));
     }
     for (name, id) in &state.tables {

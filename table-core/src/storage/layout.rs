@@ -17,6 +17,9 @@ pub const CATALOG_LOG: &str = "_catalog/log";
 /// Folder that holds one folder per table.
 pub const TABLES: &str = "tables";
 
+/// Folder in an object store for what the probe of its conditional PUT leaves for a moment.
+pub const PROBES: &str = "_probe";
+
 /// Start of every name under which an object is written before it gets its own.
 pub const STAGING_PREFIX: &str = ".tmp-";
 
@@ -57,6 +60,11 @@ pub fn segment(table: TableId, segment: SegmentId) -> String {
 /// File of a segment in a table's folder.
 pub fn segment_in(table_folder: &str, segment: SegmentId) -> String {
     format!("{table_folder}/data/{segment}.parquet")
+}
+
+/// An object of one round of the probe.
+pub fn probe(id: uuid::Uuid) -> String {
+    format!("{PROBES}/{id}")
 }
 
 /// File of a record in a log folder.

@@ -1,8 +1,10 @@
-//! Storage: the only place that knows paths (`layout`) and how bytes become durable (`store`, `local`), down to the file
-//! system calls (`vfs`).
+//! Storage: the only place that knows paths (`layout`) and how bytes become durable (`store`): on a disk (`local`), down to the
+//! file system calls (`vfs`), or in an object store (`object`). `root` says which.
 
 pub mod layout;
 mod local;
+mod object;
+mod root;
 mod store;
 mod vfs;
 
@@ -10,6 +12,12 @@ mod vfs;
 pub mod faults;
 
 pub use local::LocalStore;
+pub use object::RemoteStore;
+pub(crate) use object::{Verdict, connect, probe};
+pub use root::{ObjectRoot, ObjectScheme, Root, RootError};
 pub use store::{DurableStore, PutError, PutOutcome, Staged};
 pub use vfs::{DiskSpace, Vfs, VfsFile};
 pub(crate) use vfs::{create_root, refuse_symlink};
+
+#[cfg(test)]
+mod conformance;

@@ -112,6 +112,13 @@ pub trait DurableStore: fmt::Debug + Send + Sync {
         self.space().map(|space| space.free)
     }
 
+    /// Whether a put whose outcome is unknown can be settled later by reading the object: what can be read is durable, and
+    /// nothing else can have taken the name meanwhile. So it is in an object store with an atomic conditional PUT. On a local
+    /// disk it is not: what the operating system shows of a file may be lost by the next power cut (C14).
+    fn settles_unknown(&self) -> bool {
+        false
+    }
+
     /// The same root as DataFusion reads it.
     fn object_store(&self) -> Arc<dyn ObjectStore>;
 }

@@ -137,6 +137,10 @@ impl DurableStore for FlakyStore {
         self.inner.space()
     }
 
+    fn settles_unknown(&self) -> bool {
+        self.inner.settles_unknown()
+    }
+
     fn object_store(&self) -> Arc<dyn ObjectStore> {
         self.inner.object_store()
     }
