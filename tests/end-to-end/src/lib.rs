@@ -10,6 +10,7 @@ pub mod ledger;
 pub mod operations;
 mod outcome;
 pub mod proxy;
+pub mod s3;
 mod server;
 pub mod site;
 mod soak;
@@ -17,7 +18,7 @@ pub mod trace;
 
 pub use client::{AppendError, Client, Receipt, code_of};
 pub use outcome::{reached, skipped};
-pub use server::{Server, Starting};
+pub use server::{Server, Starting, binary};
 pub use site::Site;
 pub use soak::SoakTime;
 

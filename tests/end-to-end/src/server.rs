@@ -1,6 +1,7 @@
 //! A `coverline serve` child process.
 
 use std::env;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 
@@ -44,9 +45,25 @@ impl Server {
         environment: &[(&str, &str)],
     ) -> TestResult<Self> {
         let mut command = Command::new(binary()?);
-        serve(&mut command, data_dir, arguments);
+        serve(&mut command, data_dir.as_os_str(), arguments);
         command.envs(environment.iter().copied()).stdin(Stdio::null());
         Starting::of(command, data_dir)?.ready().await
+    }
+
+    /// The same on any root, such as `s3://lake/a`. What it writes to stderr goes to a file beside `place`.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub async fn start_at(
+        root: &str,
+        place: &Path,
+        arguments: &[&str],
+        environment: &[(String, String)],
+    ) -> TestResult<Self> {
+        let mut command = Command::new(binary()?);
+        serve(&mut command, root.as_ref(), arguments);
+        command.envs(environment.iter().cloned()).stdin(Stdio::null());
+        Starting::of(command, place)?.ready().await
     }
 
     /// `host:port`.
@@ -149,7 +166,7 @@ impl Starting {
     pub fn held(data_dir: &Path, arguments: &[&str]) -> TestResult<Self> {
         let mut command = Command::new("sh");
         command.args(["-c", "read -r _ && exec \"$@\"", "sh"]).arg(binary()?);
-        serve(&mut command, data_dir, arguments);
+        serve(&mut command, data_dir.as_os_str(), arguments);
         command.stdin(Stdio::piped());
         Self::of(command, data_dir)
     }
@@ -219,12 +236,15 @@ impl Starting {
     }
 }
 
-fn serve(command: &mut Command, data_dir: &Path, arguments: &[&str]) {
-    command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(data_dir).args(arguments);
+fn serve(command: &mut Command, root: &OsStr, arguments: &[&str]) {
+    command.args(["serve", "--listen", "127.0.0.1:0", "--root"]).arg(root).args(arguments);
 }
 
 /// The `coverline` binary: `COVERLINE_BIN`, or the one that cargo built beside this test.
-fn binary() -> TestResult<PathBuf> {
+///
+/// # Errors
+/// When there is none.
+pub fn binary() -> TestResult<PathBuf> {
     if let Some(path) = env::var_os("COVERLINE_BIN") {
         return Ok(PathBuf::from(path));
     }

@@ -81,6 +81,9 @@ pub(super) fn into_io(error: Error) -> io::Error {
             ErrorKind::InvalidInput
         }
         other => match (status(other), http_kind(other)) {
+            // Lists are sorted by nobody else.
+            (Some(404), _) => ErrorKind::NotFound,
+            (Some(401 | 403), _) => ErrorKind::PermissionDenied,
             (Some(501), _) => ErrorKind::Unsupported,
             (Some(400), _) => ErrorKind::InvalidInput,
             // Insufficient storage, as some stores on disks of one's own say.
