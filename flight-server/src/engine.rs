@@ -53,22 +53,32 @@ impl Engine {
     /// # Errors
     /// What [`Catalog::open`] returns; `Unavailable` when there is no folder to spill to.
     pub(crate) async fn open(config: &ServerConfig) -> table_core::Result<Arc<Self>> {
-        let clock = SystemClock::shared();
         let options = CatalogOptions {
-            clock: Arc::clone(&clock),
+            clock: SystemClock::shared(),
             owner_note: config.owner_note.clone(),
             disk_floor_bytes: config.disk_floor_bytes,
             access: config.access.clone(),
         };
+        let catalog = Catalog::open(config.root.clone(), options).await?;
+        Self::over(catalog, config)
+    }
+
+    /// Prepares the query engine over a root that is open already.
+    ///
+    /// # Errors
+    /// `Unavailable` when there is no folder to spill to.
+    pub(crate) fn over(
+        catalog: Arc<Catalog>,
+        config: &ServerConfig,
+    ) -> table_core::Result<Arc<Self>> {
         let spill = spill_folder(config)?;
         let runtime = runtime(config, &spill).map_err(engine_error)?;
         let template = template(&runtime).map_err(engine_error)?;
-        let catalog = Catalog::open(config.root.clone(), options).await?;
         let url = ObjectStoreUrl::parse(TABLE_STORE_URL).map_err(engine_error)?;
         runtime.register_object_store(url.as_ref(), catalog.store().object_store());
         Ok(Arc::new(Self {
+            clock: Arc::clone(catalog.clock()),
             catalog,
-            clock,
             cache: Arc::new(SegmentCache::default()),
             template,
             planner: Planner::new(),

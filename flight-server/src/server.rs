@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow_flight::flight_service_server::FlightServiceServer;
-use futures::FutureExt;
+use futures::{FutureExt, Stream};
+use table_core::Catalog;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::runtime::{self, Runtime};
 use tokio::sync::oneshot;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
+use tonic::transport::server::{Connected, TcpIncoming};
 use tower::util::MapRequestLayer;
 use tracing::{error, info, warn};
 
@@ -65,7 +67,7 @@ pub async fn run(
     }
     let engine = Engine::open(&config).await?;
     ready(address);
-    serve_engine(listener, engine, config.drain_time, shutdown).await
+    serve_engine(accepted(listener), engine, config.drain_time, shutdown).await
 }
 
 /// Opens the root and serves it on a listener that is bound already, until `shutdown` ends or nobody knows whether a commit is
@@ -81,7 +83,25 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), ServeError> {
     let engine = Engine::open(&config).await?;
-    serve_engine(listener, engine, config.drain_time, shutdown).await
+    serve_engine(accepted(listener), engine, config.drain_time, shutdown).await
+}
+
+/// Serves a root that is open already on connections of any kind, until `shutdown` ends or nobody knows whether a commit is
+/// durable. Of the settings, those of the root and of the listener have no effect.
+///
+/// # Errors
+/// See [`ServeError`].
+pub async fn serve_catalog<C>(
+    connections: impl Stream<Item = io::Result<C>>,
+    catalog: Arc<Catalog>,
+    config: &ServerConfig,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), ServeError>
+where
+    C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+{
+    let engine = Engine::over(catalog, config)?;
+    serve_engine(connections, engine, config.drain_time, shutdown).await
 }
 
 /// Ends at SIGTERM or SIGINT. The handlers are in place when this returns, so no signal after it is missed.
@@ -113,15 +133,21 @@ pub fn runtime() -> io::Result<Runtime> {
         .build()
 }
 
-async fn serve_engine(
-    listener: TcpListener,
+/// Nagle on an accepted socket costs four fifths of DoPut's throughput, and tonic's own tcp_nodelay does not reach a listener
+/// that is handed in.
+fn accepted(listener: TcpListener) -> TcpIncoming {
+    TcpIncoming::from(listener).with_nodelay(Some(true))
+}
+
+async fn serve_engine<C>(
+    incoming: impl Stream<Item = io::Result<C>>,
     engine: Arc<Engine>,
     drain_time: Duration,
     shutdown: impl Future<Output = ()> + Send,
-) -> Result<(), ServeError> {
-    // Nagle on an accepted socket costs four fifths of DoPut's throughput, and tonic's own tcp_nodelay does not reach a
-    // listener that is handed in.
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+) -> Result<(), ServeError>
+where
+    C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+{
     let service = FlightServiceServer::new(CoverlineService::new(Arc::clone(&engine)))
         .max_decoding_message_size(limits::REQUEST_MESSAGE_BYTES_MAX)
         .max_encoding_message_size(usize::MAX);

@@ -21,9 +21,11 @@ mod snapshot;
 pub mod storage;
 mod table;
 pub mod types;
+mod workers;
 
 pub use catalog::{Access, Catalog, CatalogOptions};
 pub use error::{Error, ErrorKind, Overlap, Result};
 pub use log::{COMMIT_TRIES_MAX, CommitBody, Decision};
 pub use snapshot::Snapshot;
 pub use table::Table;
+pub use workers::Workers;

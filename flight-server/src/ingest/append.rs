@@ -17,7 +17,7 @@ use prost::Message;
 use table_core::append::{Append, AppendRequest, Receipt};
 use table_core::schema::TableSpec;
 use table_core::types::Version;
-use table_core::{Catalog, Error, ErrorKind, Table};
+use table_core::{Catalog, Error, ErrorKind, Table, Workers};
 use tonic::Status;
 use tracing::info;
 
@@ -45,7 +45,8 @@ pub(super) async fn run(
     first: FlightData,
     rest: Messages,
 ) -> Result<Answer, Status> {
-    let mut incoming = Incoming::new(first, rest, limits::APPEND_IDLE_TIME);
+    let workers = catalog.store().workers();
+    let mut incoming = Incoming::new(first, rest, limits::APPEND_IDLE_TIME, workers);
     let found = find(catalog, &request).await?;
     let Some(schema) = incoming.schema().await? else {
         // A reader without rows may send neither schema nor batch. What is not described cannot be created.
@@ -305,12 +306,18 @@ pub(super) struct Incoming {
     /// `None` only while a message is being decoded on another thread.
     decoder: Option<GuardedDecoder>,
     idle_time: Duration,
+    workers: Workers,
 }
 
 impl Incoming {
-    pub(super) fn new(first: FlightData, rest: Messages, idle_time: Duration) -> Self {
+    pub(super) fn new(
+        first: FlightData,
+        rest: Messages,
+        idle_time: Duration,
+        workers: Workers,
+    ) -> Self {
         let decoder = Some(GuardedDecoder::new(DecodeLimits::default()));
-        Self { first: Some(first), rest, decoder, idle_time }
+        Self { first: Some(first), rest, decoder, idle_time, workers }
     }
 
     /// Reads up to the schema; `None` when the stream ends without one.
@@ -369,7 +376,7 @@ impl Incoming {
             let decoded = decoder.push(message);
             (decoder, decoded)
         } else {
-            let work = tokio::task::spawn_blocking(move || {
+            let work = self.workers.start(move || {
                 let decoded = decoder.push(message);
                 (decoder, decoded)
             });

@@ -83,7 +83,7 @@ enum Outcome {
     Refused(Arc<Snapshot>, Refusal),
 }
 
-/// Makes segments durable under their names, all in one visit to the blocking pool.
+/// Makes segments durable under their names, all in one visit to the workers.
 pub(super) async fn publish_segments(
     table: &Arc<Table>,
     mut segments: Vec<StagedSegment>,
@@ -91,15 +91,16 @@ pub(super) async fn publish_segments(
     if segments.iter().all(StagedSegment::is_published) {
         return Ok(segments);
     }
-    let table = Arc::clone(table);
-    tokio::task::spawn_blocking(move || {
-        for segment in &mut segments {
-            segment.publish().map_err(|error| storage_error(&table, error))?;
-        }
-        Ok(segments)
-    })
-    .await
-    .map_err(|error| Error::internal(format!("publishing segments ended early: {error}")))?
+    let (table, workers) = (Arc::clone(table), table.store().workers());
+    workers
+        .start(move || {
+            for segment in &mut segments {
+                segment.publish().map_err(|error| storage_error(&table, error))?;
+            }
+            Ok(segments)
+        })
+        .await
+        .map_err(|error| Error::internal(format!("publishing segments ended early: {error}")))?
 }
 
 /// What a failed segment means for the append: nothing was committed in any case.

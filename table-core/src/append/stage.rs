@@ -507,7 +507,7 @@ impl Append {
         let path = layout::segment(self.table.id(), id);
         let store = Arc::clone(self.table.store());
         let layout = Arc::clone(layout);
-        self.encoding = Some(tokio::task::spawn_blocking(move || {
+        self.encoding = Some(store.workers().start(move || {
             let staged =
                 store.stage(&path).map_err(|source| WriteError::Io { segment: id, source })?;
             write_segment(id, &layout, rows(), staged)

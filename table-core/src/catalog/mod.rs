@@ -189,6 +189,11 @@ impl Catalog {
         &self.context.access
     }
 
+    /// Time and ids.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.context.clock
+    }
+
     /// Storage of the root.
     pub fn store(&self) -> &Arc<dyn DurableStore> {
         &self.context.store

@@ -78,7 +78,7 @@ async fn flush(table: &Arc<Table>) -> Result<Option<Version>> {
     let id = SegmentId(table.clock().new_id());
     let (path, store) = (layout::segment(table.id(), id), Arc::clone(table.store()));
     let hot = snapshot.hot.clone();
-    let written = tokio::task::spawn_blocking(move || -> Result<SegmentMeta, WriteError> {
+    let written = store.workers().start(move || -> Result<SegmentMeta, WriteError> {
         let rows = merge(hot.iter(), &table_layout)
             .map_err(|error| WriteError::Encode { segment: id, reason: error.to_string() })?;
         let staged = store.stage(&path).map_err(|source| WriteError::Io { segment: id, source })?;

@@ -234,7 +234,9 @@ impl LogStore {
             source,
         })?;
         // A large checkpoint takes a while to decode.
-        tokio::task::spawn_blocking(move || checkpoint::decode(&framed, version, &file))
+        self.store
+            .workers()
+            .start(move || checkpoint::decode(&framed, version, &file))
             .await
             .map_err(|error| LogError::Io {
                 action: "read",
@@ -252,7 +254,10 @@ impl LogStore {
             source,
         };
         let saved = Arc::clone(&state);
-        let framed = tokio::task::spawn_blocking(move || checkpoint::encode(saved.as_ref()))
+        let framed = self
+            .store
+            .workers()
+            .start(move || checkpoint::encode(saved.as_ref()))
             .await
             .map_err(|error| failed(io::Error::other(error)))?;
         let put = self.store.put_if_absent(&file, framed).await;

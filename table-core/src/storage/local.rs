@@ -19,6 +19,7 @@ use parking_lot::Mutex;
 use super::vfs::{DiskVfs, Vfs, VfsFile};
 use super::{DiskSpace, DurableStore, PutError, PutOutcome, Staged, layout};
 use crate::clock::Clock;
+use crate::workers::Workers;
 
 /// How many staging names are tried before giving up; ids that repeat only happen with a seeded clock.
 const STAGING_NAME_TRIES_MAX: u32 = 1_000;
@@ -76,7 +77,7 @@ impl LocalStore {
         if files.vfs.runs_inline() {
             return Ok(work(&files));
         }
-        tokio::task::spawn_blocking(move || work(&files)).await.map_err(io::Error::other)
+        Workers::Pool.start(move || work(&files)).await.map_err(io::Error::other)
     }
 }
 
@@ -212,6 +213,10 @@ fn is_definite(error: &io::Error) -> bool {
 
 #[async_trait]
 impl DurableStore for LocalStore {
+    fn workers(&self) -> Workers {
+        if self.files.vfs.runs_inline() { Workers::Inline } else { Workers::Pool }
+    }
+
     fn stage(&self, path: &str) -> io::Result<Box<dyn Staged>> {
         let folder = layout::parent(path);
         self.files.ensure_folder(folder)?;

@@ -10,6 +10,7 @@ use futures::StreamExt;
 use object_store::ObjectStore;
 
 use super::DiskSpace;
+use crate::workers::Workers;
 
 /// Objects read at the same time where a storage has nothing better for many.
 const READS_IN_FLIGHT: usize = 16;
@@ -65,7 +66,12 @@ pub trait Staged: io::Write + Send + fmt::Debug {
 /// Methods that wait run their system calls on the blocking pool.
 #[async_trait]
 pub trait DurableStore: fmt::Debug + Send + Sync {
-    /// Starts a new object for a large payload written in pieces. Blocking: call it on the blocking pool.
+    /// Where blocking calls of this storage run, and the encoding that leads to them.
+    fn workers(&self) -> Workers {
+        Workers::Pool
+    }
+
+    /// Starts a new object for a large payload written in pieces. Blocking: call it on [`DurableStore::workers`].
     ///
     /// # Errors
     /// Of the storage.

@@ -42,7 +42,7 @@ async fn a_client_that_falls_silent_is_told_that_nothing_was_committed() {
     let mut messages = messages().into_iter();
     let first = messages.next().unwrap();
     let rest = stream::iter(messages.map(Ok)).chain(stream::pending()).boxed();
-    let mut incoming = Incoming::new(first, rest, Duration::from_millis(10));
+    let mut incoming = Incoming::new(first, rest, Duration::from_millis(10), Workers::Pool);
     assert!(incoming.schema().await.unwrap().is_some());
     assert_eq!(incoming.batch().await.unwrap().unwrap().columns(), numbers().columns());
     let status = incoming.batch().await.unwrap_err();
@@ -57,7 +57,8 @@ async fn large_batches_are_decoded_on_another_thread() {
     let batch = RecordBatch::try_from_iter([("n", values as _)]).unwrap();
     let sent = batches_to_flight_data(&batch.schema(), vec![batch.clone(), batch.clone()]).unwrap();
     let rest = stream::iter(sent.into_iter().map(Ok)).boxed();
-    let mut incoming = Incoming::new(FlightData::default(), rest, Duration::from_secs(60));
+    let mut incoming =
+        Incoming::new(FlightData::default(), rest, Duration::from_secs(60), Workers::Pool);
     for _ in 0..2 {
         assert_eq!(incoming.batch().await.unwrap().unwrap().columns(), batch.columns());
     }

@@ -11,6 +11,7 @@ use object_store::ObjectStore;
 use parking_lot::Mutex;
 
 use crate::storage::{DiskSpace, DurableStore, PutError, PutOutcome, Staged};
+use crate::workers::Workers;
 
 /// What a put does instead of what it should.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +83,10 @@ fn fault() -> io::Error {
 
 #[async_trait]
 impl DurableStore for FlakyStore {
+    fn workers(&self) -> Workers {
+        self.inner.workers()
+    }
+
     fn stage(&self, path: &str) -> io::Result<Box<dyn Staged>> {
         self.note("stage", path);
         if self.stages_fail.load(Ordering::Relaxed) {
