@@ -63,6 +63,11 @@ impl Client {
         Ok(Self { channel })
     }
 
+    /// Over a connection made elsewhere.
+    pub fn over(channel: Channel) -> Self {
+        Self { channel }
+    }
+
     /// Runs a statement and collects its rows.
     ///
     /// # Errors
