@@ -19,7 +19,6 @@ use table_core::datafusion::{
 };
 use table_core::segment::reader::SegmentCache;
 use table_core::{Catalog, CatalogOptions, Error, ErrorKind};
-use tempfile::TempDir;
 
 use crate::catalog::{CATALOG_NAME, SCHEMA_NAME};
 use crate::config::ServerConfig;
@@ -30,6 +29,7 @@ use crate::query::planner::Planner;
 use crate::query::plans::Plans;
 use crate::query::yielding::YieldingJoins;
 use crate::session::PreparedStatements;
+use crate::spill::SpillFolder;
 
 /// Everything the calls of one server share.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ pub(crate) struct Engine {
     plans: Plans,
     prepared: PreparedStatements,
     /// Spilled data; removed with the engine.
-    _spill: TempDir,
+    _spill: SpillFolder,
 }
 
 impl Engine {
@@ -133,22 +133,20 @@ impl Engine {
     }
 }
 
-fn spill_folder(config: &ServerConfig) -> table_core::Result<TempDir> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix("coverline-spill-");
-    let made = match &config.spill_dir {
-        Some(folder) => builder.tempdir_in(folder),
-        None => builder.tempdir(),
-    };
-    made.map_err(|error| {
+fn spill_folder(config: &ServerConfig) -> table_core::Result<SpillFolder> {
+    let parent = config.spill_dir.clone().unwrap_or_else(std::env::temp_dir);
+    SpillFolder::create(&parent).map_err(|error| {
         Error::new(
             ErrorKind::Unavailable,
-            format!("cannot make a folder for spilled query data: {error}; set a spill folder"),
+            format!(
+                "cannot make a folder for spilled query data in \"{}\": {error}; set a spill folder",
+                parent.display()
+            ),
         )
     })
 }
 
-fn runtime(config: &ServerConfig, spill: &TempDir) -> DfResult<Arc<RuntimeEnv>> {
+fn runtime(config: &ServerConfig, spill: &SpillFolder) -> DfResult<Arc<RuntimeEnv>> {
     let disk = DiskManagerBuilder::default()
         .with_mode(DiskManagerMode::Directories(vec![spill.path().to_path_buf()]))
         .with_max_temp_directory_size(config.query_spill_bytes);

@@ -20,6 +20,7 @@ mod query;
 pub mod server;
 mod service;
 mod session;
+mod spill;
 mod status;
 mod target;
 pub mod telemetry;
