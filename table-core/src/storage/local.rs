@@ -4,6 +4,9 @@
 //! makes that fail), fsync the folder, remove the staging name. Of the protocols tried it is the only one that neither loses
 //! an acknowledged object after a power loss, nor leaves a torn one, nor overwrites a rival's. A staging name that a crash
 //! leaves behind is never listed; vacuum collects it.
+//!
+//! Whatever can fail for want of something (room, file handles, permission) is done before the link, where failing means that
+//! nothing happened: so the folder is opened first, and between link and answer there is only its fsync.
 
 use std::collections::HashSet;
 use std::io;
@@ -16,7 +19,7 @@ use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 use parking_lot::Mutex;
 
-use super::vfs::{DiskVfs, Vfs, VfsFile};
+use super::vfs::{DiskVfs, Vfs, VfsFile, VfsFolder};
 use super::{DiskSpace, DurableStore, PutError, PutOutcome, Staged, layout};
 use crate::clock::Clock;
 use crate::workers::Workers;
@@ -91,11 +94,12 @@ impl Files {
         }
         let parent = layout::parent(folder);
         self.ensure_folder(parent)?;
+        let mut opened = self.open_folder(parent)?;
         match self.vfs.create_dir(folder) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             other => other?,
         }
-        self.sync_folder(parent)?;
+        self.sync_folder(parent, opened.as_mut())?;
         self.folders.lock().insert(folder.to_owned());
         Ok(())
     }
@@ -109,10 +113,16 @@ impl Files {
         Ok(())
     }
 
-    /// Makes the names in a folder durable.
-    fn sync_folder(&self, folder: &str) -> io::Result<()> {
+    /// A folder to put a name into and then sync. Only a failed fsync makes a folder doubtful, and this is none.
+    fn open_folder(&self, folder: &str) -> io::Result<Box<dyn VfsFolder>> {
         self.refuse_doubtful(folder)?;
-        if let Err(error) = self.vfs.fsync_dir(folder) {
+        self.vfs.open_folder(folder)
+    }
+
+    /// Makes the names in a folder durable.
+    fn sync_folder(&self, folder: &str, opened: &mut dyn VfsFolder) -> io::Result<()> {
+        self.refuse_doubtful(folder)?;
+        if let Err(error) = opened.fsync() {
             self.doubtful.lock().insert(folder.to_owned());
             return Err(error);
         }
@@ -158,18 +168,23 @@ impl Files {
 
     /// Link, folder fsync, staging name removed.
     fn link_durably(&self, staging: &str, path: &str) -> Result<PutOutcome, PutError> {
-        let linked = self.vfs.link_new(staging, path);
-        let outcome = match linked {
-            Ok(()) => match self.sync_folder(layout::parent(path)) {
+        let outcome = self.link(staging, path);
+        self.remove_staging(staging);
+        outcome
+    }
+
+    fn link(&self, staging: &str, path: &str) -> Result<PutOutcome, PutError> {
+        let folder = layout::parent(path);
+        let mut opened = self.open_folder(folder).map_err(PutError::NotStored)?;
+        match self.vfs.link_new(staging, path) {
+            Ok(()) => match self.sync_folder(folder, opened.as_mut()) {
                 Ok(()) => Ok(PutOutcome::Created),
                 Err(error) => Err(PutError::NotDurable(error)),
             },
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(PutOutcome::Exists),
             Err(error) if is_definite(&error) => Err(PutError::NotStored(error)),
             Err(error) => Err(PutError::Unknown(error)),
-        };
-        self.remove_staging(staging);
-        outcome
+        }
     }
 
     fn put_if_absent(&self, path: &str, bytes: &[u8]) -> Result<PutOutcome, PutError> {
@@ -263,7 +278,8 @@ impl DurableStore for LocalStore {
         let path = path.to_owned();
         self.blocking(move |files| {
             files.vfs.fsync_file(&path)?;
-            files.sync_folder(layout::parent(&path))
+            let folder = layout::parent(&path);
+            files.sync_folder(folder, files.open_folder(folder)?.as_mut())
         })
         .await?
     }
@@ -309,9 +325,11 @@ impl Staged for LocalStaged {
                 format!("\"{}\" exists already", self.path),
             )),
             Err(PutError::NotStored(error)) => Err(error),
-            Err(PutError::Unknown(error) | PutError::NotDurable(error)) => {
-                Err(io::Error::other(error))
-            }
+            // The kind is kept: a full disk asks for room (C13).
+            Err(PutError::Unknown(error) | PutError::NotDurable(error)) => Err(io::Error::new(
+                error.kind(),
+                format!("\"{}\" may be there and is not durable: {error}", self.path),
+            )),
         }
     }
 

@@ -16,7 +16,7 @@ pub use object::RemoteStore;
 pub(crate) use object::{Verdict, connect, probe};
 pub use root::{ObjectRoot, ObjectScheme, Root, RootError};
 pub use store::{DurableStore, PutError, PutOutcome, Staged};
-pub use vfs::{DiskSpace, Vfs, VfsFile};
+pub use vfs::{DiskSpace, Vfs, VfsFile, VfsFolder};
 pub(crate) use vfs::{create_root, refuse_symlink};
 
 #[cfg(test)]

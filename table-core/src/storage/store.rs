@@ -53,8 +53,7 @@ pub trait Staged: io::Write + Send + fmt::Debug {
     /// Makes the object durable under its final name, its directory entry included.
     ///
     /// # Errors
-    /// Of the storage; then nothing exists under the final name, unless the error kind is
-    /// [`io::ErrorKind::Other`] with unknown outcome.
+    /// Of the storage, with the kind of its cause. The object may then be there or not; nothing may name it.
     fn publish(self: Box<Self>) -> io::Result<()>;
 
     /// Removes what was written so far.

@@ -26,6 +26,15 @@ pub trait VfsFile: io::Write + Send + fmt::Debug {
     fn fsync(&mut self) -> io::Result<()>;
 }
 
+/// A folder that was opened, so that its names can be made durable.
+pub trait VfsFolder: Send + fmt::Debug {
+    /// Makes the names in the folder durable.
+    ///
+    /// # Errors
+    /// Of the file system. The names are then unknown, and syncing them again proves nothing (C14).
+    fn fsync(&mut self) -> io::Result<()>;
+}
+
 /// File system calls below one root.
 pub trait Vfs: fmt::Debug + Send + Sync {
     /// Makes one folder; `AlreadyExists` when it is there.
@@ -58,11 +67,11 @@ pub trait Vfs: fmt::Debug + Send + Sync {
     /// Of the file system.
     fn fsync_file(&self, path: &str) -> io::Result<()>;
 
-    /// Makes the names in a folder durable.
+    /// Opens a folder to sync it. That this fails says nothing of the names in it: a process may be out of file handles.
     ///
     /// # Errors
     /// Of the file system.
-    fn fsync_dir(&self, path: &str) -> io::Result<()>;
+    fn open_folder(&self, path: &str) -> io::Result<Box<dyn VfsFolder>>;
 
     /// The whole file.
     ///
@@ -157,6 +166,12 @@ impl VfsFile for File {
     }
 }
 
+impl VfsFolder for File {
+    fn fsync(&mut self) -> io::Result<()> {
+        self.sync_all()
+    }
+}
+
 impl Vfs for DiskVfs {
     fn create_dir(&self, path: &str) -> io::Result<()> {
         let path = self.resolve(path)?;
@@ -189,8 +204,8 @@ impl Vfs for DiskVfs {
         File::open(self.resolve(path)?)?.sync_all()
     }
 
-    fn fsync_dir(&self, path: &str) -> io::Result<()> {
-        File::open(self.resolve(path)?)?.sync_all()
+    fn open_folder(&self, path: &str) -> io::Result<Box<dyn VfsFolder>> {
+        Ok(Box::new(File::open(self.resolve(path)?)?))
     }
 
     fn read(&self, path: &str) -> io::Result<Vec<u8>> {

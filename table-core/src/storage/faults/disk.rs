@@ -1,23 +1,21 @@
-//! [`SimDisk`]: a file system in memory with a durable half.
+//! [`SimDisk`]: a file system in memory with a durable half. `crash` makes the states that a crash leaves of it, `reads` shows it
+//! to DataFusion.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use async_trait::async_trait;
-use futures::stream::{BoxStream, StreamExt};
-use object_store::memory::InMemory;
-use object_store::path::Path;
-use object_store::{
-    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult,
-};
 use parking_lot::Mutex;
 
+use super::reads::SimObjectStore;
 use crate::clock::Clock;
-use crate::storage::{DiskSpace, LocalStore, Vfs, VfsFile, layout};
+use crate::storage::{DiskSpace, LocalStore, Vfs, VfsFile, VfsFolder, layout};
+
+const SEGMENT_SUFFIX: &str = ".parquet";
+
+const TABLE_LOG_SUFFIX: &str = "/_log";
 
 /// What a directory entry points to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,28 +27,67 @@ pub(super) enum Node {
 /// A change of a directory that no fsync has made durable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Change {
-    pub(super) name: String,
+    pub(super) name: Arc<str>,
     /// `None` when the name was taken away.
     pub(super) node: Option<Node>,
 }
 
+/// What a directory holds, by name.
+pub(super) type Names = BTreeMap<Arc<str>, Node>;
+
 /// A directory: what programs see, what is durable, and the changes between the two in order.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Folder {
-    pub(super) visible: BTreeMap<String, Node>,
-    pub(super) durable: BTreeMap<String, Node>,
+    pub(super) visible: Names,
+    pub(super) durable: Names,
     pub(super) pending: Vec<Change>,
     /// Changes whose fsync failed: a crash may keep or drop them, and no later fsync can help.
     pub(super) lost: Vec<Change>,
 }
 
+/// Bytes that many disks share, with their digest once somebody asked for it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Contents {
+    bytes: Arc<Vec<u8>>,
+    digest: Arc<OnceLock<blake3::Hash>>,
+}
+
+impl Contents {
+    pub(super) fn new(bytes: Vec<u8>) -> Self {
+        Self { bytes: Arc::new(bytes), digest: Arc::default() }
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.bytes, &other.bytes) || self.bytes == other.bytes
+    }
+
+    fn append(&mut self, more: &[u8]) {
+        Arc::make_mut(&mut self.bytes).extend_from_slice(more);
+        self.digest = Arc::default();
+    }
+
+    fn digest(&self) -> &blake3::Hash {
+        self.digest.get_or_init(|| blake3::hash(&self.bytes))
+    }
+}
+
 /// A file's contents: what programs see and what is durable.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Inode {
-    pub(super) visible: Arc<Vec<u8>>,
-    pub(super) durable: Arc<Vec<u8>>,
+    pub(super) visible: Contents,
+    pub(super) durable: Contents,
     /// An fsync of it failed: the pages are marked clean, and no later fsync writes them.
     pub(super) lost: bool,
+}
+
+impl Inode {
+    pub(super) fn durable(contents: Contents) -> Self {
+        Self { visible: contents.clone(), durable: contents, lost: false }
+    }
 }
 
 /// All of a disk's state.
@@ -58,15 +95,53 @@ pub(super) struct Inode {
 pub(super) struct Disk {
     pub(super) inodes: BTreeMap<u64, Inode>,
     /// By path; the root is the empty path and always durable.
-    pub(super) folders: BTreeMap<String, Folder>,
+    pub(super) folders: BTreeMap<Arc<str>, Arc<Folder>>,
     pub(super) next_inode: u64,
+    pub(super) omission: Option<Omission>,
+    /// Names of segments that wait for the record, under [`Omission::SegmentBeforeRecord`].
+    pub(super) postponed: Vec<(String, u64)>,
+    /// The next fsync of a folder belongs to a recovery, under [`Omission::RecoverySync`].
+    pub(super) recovers: bool,
 }
 
 impl Default for Disk {
     fn default() -> Self {
-        let folders = BTreeMap::from([(String::new(), Folder::default())]);
-        Self { inodes: BTreeMap::new(), folders, next_inode: 1 }
+        Self {
+            inodes: BTreeMap::new(),
+            folders: BTreeMap::from([(Arc::from(""), Arc::default())]),
+            next_inode: 1,
+            omission: None,
+            postponed: Vec::new(),
+            recovers: false,
+        }
     }
+}
+
+/// A guard of the commit protocol that a disk leaves out, as code with that bug would. Whoever looks for crashes that lose
+/// something must find each of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Omission {
+    /// Names are not made durable.
+    FolderSync,
+    /// Contents are not durable before the file gets its name.
+    FileSync,
+    /// A file takes a name that another has: rename instead of link.
+    LinkNotRename,
+    /// A segment gets its name after the record that names it is durable.
+    SegmentBeforeRecord,
+    /// Recovery serves what it finds without making it durable.
+    RecoverySync,
+}
+
+impl Omission {
+    /// Each of them.
+    pub const ALL: [Self; 5] = [
+        Self::FolderSync,
+        Self::FileSync,
+        Self::LinkNotRename,
+        Self::SegmentBeforeRecord,
+        Self::RecoverySync,
+    ];
 }
 
 /// A kind of file system call.
@@ -86,8 +161,10 @@ pub enum Operation {
     Unlink,
     /// fsync of a file by name.
     FsyncFile,
+    /// Opening a folder, to sync it.
+    OpenFolder,
     /// fsync of a folder.
-    FsyncDir,
+    FsyncFolder,
     /// Reading a file.
     Read,
     /// Reading a folder.
@@ -97,7 +174,12 @@ pub enum Operation {
 impl Operation {
     /// Whether it changes what is on the disk, or what is durable of it.
     pub fn changes_disk(self) -> bool {
-        !matches!(self, Self::Read | Self::List)
+        !matches!(self, Self::OpenFolder | Self::Read | Self::List)
+    }
+
+    /// Whether it needs a file system that may be written and has room.
+    fn writes(self) -> bool {
+        matches!(self, Self::CreateDir | Self::OpenStaged | Self::Write | Self::LinkNew)
     }
 }
 
@@ -117,14 +199,23 @@ pub enum FaultKind {
     Io,
     /// ENOSPC.
     Full,
+    /// EMFILE.
+    Handles,
+    /// EACCES.
+    Denied,
+    /// EROFS.
+    ReadOnly,
 }
 
 impl FaultKind {
     fn error(self) -> io::Error {
         match self {
-            // EIO has no kind of its own in std.
+            // Those without a kind of their own in std come as their number.
             Self::Io => io::Error::from_raw_os_error(5),
             Self::Full => io::ErrorKind::StorageFull.into(),
+            Self::Handles => io::Error::from_raw_os_error(24),
+            Self::Denied => io::ErrorKind::PermissionDenied.into(),
+            Self::ReadOnly => io::ErrorKind::ReadOnlyFilesystem.into(),
         }
     }
 }
@@ -148,7 +239,7 @@ pub struct Step {
     /// What it was.
     pub operation: Operation,
     /// On what.
-    pub path: String,
+    pub path: Arc<str>,
     /// The disk after it.
     pub(super) disk: Disk,
 }
@@ -159,12 +250,26 @@ impl fmt::Display for Step {
     }
 }
 
+/// A failure of a later operation of one kind.
+#[derive(Debug, Clone, Copy)]
+struct NextFault {
+    operation: Operation,
+    /// How many operations of that kind are spared before.
+    spared: u64,
+    when: FaultTime,
+    kind: FaultKind,
+}
+
 #[derive(Debug, Default)]
 struct State {
     disk: Disk,
     operations: u64,
     faults: Vec<Fault>,
+    next_faults: Vec<NextFault>,
+    /// How everything fails that makes or takes away a file.
+    refuses_writes: Option<FaultKind>,
     steps: Vec<Step>,
+    forgets_steps: bool,
     capacity_bytes: Option<u64>,
 }
 
@@ -179,14 +284,28 @@ impl State {
         let number = self.operations;
         self.operations += 1;
         let fault = self.faults.iter().find(|fault| fault.at.contains(&number));
-        let (when, kind) = fault.map_or((None, None), |f| (Some(f.when), Some(f.kind)));
+        let mut fault = fault.map(|fault| (fault.when, fault.kind));
+        if let Some(position) = self.next_faults.iter().position(|next| next.operation == operation)
+            && let Some(next) = self.next_faults.get_mut(position)
+        {
+            if next.spared == 0 {
+                fault = Some((next.when, next.kind));
+                self.next_faults.remove(position);
+            } else {
+                next.spared -= 1;
+            }
+        }
+        if let Some(kind) = self.refuses_writes.filter(|_| operation.writes()) {
+            fault = Some((FaultTime::Before, kind));
+        }
+        let (when, kind) = fault.unzip();
         if let (Some(FaultTime::Before), Some(kind)) = (when, kind) {
             self.disk.lose(operation, path);
             return Err(kind.error());
         }
         let result = effect(&mut self.disk);
-        if operation.changes_disk() && result.is_ok() {
-            let (path, disk) = (path.to_owned(), self.disk.clone());
+        if operation.changes_disk() && result.is_ok() && !self.forgets_steps {
+            let (path, disk) = (Arc::from(path), self.disk.clone());
             self.steps.push(Step { number, operation, path, disk });
         }
         match (result, kind) {
@@ -194,6 +313,15 @@ impl State {
             (result, _) => result,
         }
     }
+}
+
+/// Numbers that two disks share when programs see the same on them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fingerprint {
+    /// Names and contents, but for files under staging names, which no program looks at.
+    pub named: u128,
+    /// Those too.
+    pub whole: u128,
 }
 
 /// A disk in memory. Clones are the same disk.
@@ -208,9 +336,19 @@ impl SimDisk {
         Self::default()
     }
 
+    /// An empty disk that leaves a guard out.
+    pub fn omitting(omission: Omission) -> Self {
+        Self::holding(Disk { omission: Some(omission), ..Disk::default() })
+    }
+
     pub(super) fn holding(disk: Disk) -> Self {
         let state = State { disk, ..State::default() };
         Self { state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// A disk of its own that holds the same, with no operation recorded or planned to fail.
+    pub fn copy(&self) -> Self {
+        Self::holding(self.state.lock().disk.clone())
     }
 
     /// A local store on this disk.
@@ -228,9 +366,55 @@ impl SimDisk {
         self.state.lock().faults.push(fault);
     }
 
-    /// Forgets every planned failure.
-    pub fn heal(&self) {
-        self.state.lock().faults.clear();
+    /// Plans the failure of one operation of a kind, whenever it comes, after `spared` others of that kind.
+    pub fn fail_later(&self, operation: Operation, spared: u64, when: FaultTime, kind: FaultKind) {
+        self.state.lock().next_faults.push(NextFault { operation, spared, when, kind });
+    }
+
+    /// From now on nothing can be written: the file system is read-only, or full to the last byte.
+    pub fn fail_writes(&self, kind: FaultKind) {
+        self.state.lock().refuses_writes = Some(kind);
+    }
+
+    /// Forgets every planned failure, and says whether there was one left of [`Self::fail_later`].
+    pub fn heal(&self) -> bool {
+        let mut state = self.state.lock();
+        state.faults.clear();
+        state.refuses_writes = None;
+        let left = !state.next_faults.is_empty();
+        state.next_faults.clear();
+        left
+    }
+
+    /// Records no more steps: for work whose crash points nobody asks for.
+    pub fn forget_steps(&self) {
+        let mut state = self.state.lock();
+        state.forgets_steps = true;
+        state.steps.clear();
+    }
+
+    /// What programs see of the disk.
+    pub fn fingerprint(&self) -> Fingerprint {
+        let state = self.state.lock();
+        let (mut named, mut staged) = (blake3::Hasher::new(), blake3::Hasher::new());
+        for (path, folder) in &state.disk.folders {
+            named.update(path.as_bytes()).update(b"/");
+            for (name, node) in &folder.visible {
+                let hash = if layout::is_staging(name) { &mut staged } else { &mut named };
+                hash.update(&(name.len() as u64).to_le_bytes()).update(name.as_bytes());
+                if let Node::File(inode) = node
+                    && let Some(file) = state.disk.inodes.get(inode)
+                {
+                    hash.update(file.visible.digest().as_bytes());
+                }
+            }
+        }
+        let named = named.finalize();
+        staged.update(named.as_bytes());
+        let first = |hash: blake3::Hash| {
+            hash.as_bytes().first_chunk().map_or(0, |bytes| u128::from_le_bytes(*bytes))
+        };
+        Fingerprint { named: first(named), whole: first(staged.finalize()) }
     }
 
     /// Room for contents of files, in bytes; `None` for no end of it.
@@ -247,15 +431,13 @@ impl SimDisk {
     pub fn tamper(&self, path: &str, change: impl FnOnce(Vec<u8>) -> Option<Vec<u8>>) {
         let disk = &mut self.state.lock().disk;
         let Some(Node::File(inode)) = disk.node(path) else { return };
-        let bytes = disk.inodes.get(&inode).map(|file| file.visible.to_vec()).unwrap_or_default();
-        match change(bytes) {
+        let bytes = disk.inodes.get(&inode).map(|file| file.visible.bytes().to_vec());
+        match change(bytes.unwrap_or_default()) {
             Some(bytes) => {
-                let bytes = Arc::new(bytes);
-                let file = Inode { visible: Arc::clone(&bytes), durable: bytes, lost: false };
-                disk.inodes.insert(inode, file);
+                disk.inodes.insert(inode, Inode::durable(Contents::new(bytes)));
             }
             None => {
-                if let Some(folder) = disk.folders.get_mut(layout::parent(path)) {
+                if let Some(folder) = disk.folder_mut(layout::parent(path)) {
                     folder.visible.remove(file_name(path));
                     folder.durable.remove(file_name(path));
                 }
@@ -269,25 +451,39 @@ impl SimDisk {
         state.disk.read(path).ok()
     }
 
+    /// Paths of all files that programs see, sorted.
+    pub fn files(&self) -> Vec<String> {
+        let state = self.state.lock();
+        let mut files: Vec<String> = state
+            .disk
+            .folders
+            .iter()
+            .flat_map(|(path, folder)| {
+                let is_file = |node: &Node| matches!(node, Node::File(_));
+                let names = folder.visible.iter().filter(move |(_, node)| is_file(node));
+                names.map(|(name, _)| layout::child(path, name))
+            })
+            .collect();
+        files.sort_unstable();
+        files
+    }
+
     /// Puts a file in place, durably, with its folders, without counting as an operation.
     pub fn plant(&self, path: &str, bytes: Vec<u8>) {
         let disk = &mut self.state.lock().disk;
+        let mut enter = |folder: &str, name: &str, node: Node| {
+            let folder = Arc::make_mut(disk.folders.entry(Arc::from(folder)).or_default());
+            folder.visible.insert(Arc::from(name), node);
+            folder.durable.insert(Arc::from(name), node);
+        };
         let mut folder = String::new();
         for name in layout::parent(path).split('/').filter(|name| !name.is_empty()) {
-            let inner = layout::child(&folder, name);
-            let outer = disk.folders.entry(folder).or_default();
-            outer.visible.insert(name.to_owned(), Node::Folder);
-            outer.durable.insert(name.to_owned(), Node::Folder);
-            folder = inner;
+            enter(&folder, name, Node::Folder);
+            folder = layout::child(&folder, name);
         }
-        let inode = disk.next_inode;
+        enter(&folder, file_name(path), Node::File(disk.next_inode));
+        disk.inodes.insert(disk.next_inode, Inode::durable(Contents::new(bytes)));
         disk.next_inode += 1;
-        let bytes = Arc::new(bytes);
-        disk.inodes
-            .insert(inode, Inode { visible: Arc::clone(&bytes), durable: bytes, lost: false });
-        let folder = disk.folders.entry(folder).or_default();
-        folder.visible.insert(file_name(path).to_owned(), Node::File(inode));
-        folder.durable.insert(file_name(path).to_owned(), Node::File(inode));
     }
 }
 
@@ -297,7 +493,11 @@ fn file_name(path: &str) -> &str {
 
 impl Disk {
     fn folder(&self, path: &str) -> io::Result<&Folder> {
-        self.folders.get(path).ok_or_else(|| io::ErrorKind::NotFound.into())
+        self.folders.get(path).map(Arc::as_ref).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn folder_mut(&mut self, path: &str) -> Option<&mut Folder> {
+        self.folders.get_mut(path).map(Arc::make_mut)
     }
 
     fn node(&self, path: &str) -> Option<Node> {
@@ -315,16 +515,17 @@ impl Disk {
 
     fn read(&self, path: &str) -> io::Result<Vec<u8>> {
         let inode = self.file(path)?;
-        Ok(self.inodes.get(&inode).map(|file| file.visible.to_vec()).unwrap_or_default())
+        let file = self.inodes.get(&inode);
+        Ok(file.map(|file| file.visible.bytes().to_vec()).unwrap_or_default())
     }
 
     fn enter(&mut self, path: &str, node: Node) -> io::Result<()> {
+        let replaces = self.omission == Some(Omission::LinkNotRename) && node != Node::Folder;
         let folder = self
-            .folders
-            .get_mut(layout::parent(path))
+            .folder_mut(layout::parent(path))
             .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
-        let name = file_name(path).to_owned();
-        if folder.visible.contains_key(&name) {
+        let name: Arc<str> = Arc::from(file_name(path));
+        if folder.visible.contains_key(&name) && !replaces {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
         folder.visible.insert(name.clone(), node);
@@ -336,15 +537,33 @@ impl Disk {
         if let Some(file) = self.inodes.get_mut(&inode)
             && !file.lost
         {
-            file.durable = Arc::clone(&file.visible);
+            file.durable = file.visible.clone();
         }
     }
 
+    fn link(&mut self, from: &str, to: &str) -> io::Result<()> {
+        let inode = self.file(from)?;
+        if self.omission == Some(Omission::SegmentBeforeRecord) && to.ends_with(SEGMENT_SUFFIX) {
+            self.postponed.push((to.to_owned(), inode));
+            return Ok(());
+        }
+        self.enter(to, Node::File(inode))
+    }
+
     fn sync_folder(&mut self, path: &str) -> io::Result<()> {
+        let omitted =
+            self.omission == Some(Omission::FolderSync) || std::mem::take(&mut self.recovers);
         let folder =
-            self.folders.get_mut(path).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
-        for change in folder.pending.drain(..) {
-            apply(&mut folder.durable, &change);
+            self.folder_mut(path).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+        if !omitted {
+            for change in folder.pending.drain(..) {
+                apply(&mut folder.durable, &change);
+            }
+        }
+        if path.ends_with(TABLE_LOG_SUFFIX) {
+            for (path, inode) in std::mem::take(&mut self.postponed) {
+                self.enter(&path, Node::File(inode))?;
+            }
         }
         Ok(())
     }
@@ -355,13 +574,13 @@ impl Disk {
             Operation::FsyncStaged | Operation::FsyncFile => {
                 if let Ok(inode) = self.file(path)
                     && let Some(file) = self.inodes.get_mut(&inode)
-                    && file.durable != file.visible
+                    && !file.durable.is_same(&file.visible)
                 {
                     file.lost = true;
                 }
             }
-            Operation::FsyncDir => {
-                if let Some(folder) = self.folders.get_mut(path) {
+            Operation::FsyncFolder => {
+                if let Some(folder) = self.folder_mut(path) {
                     folder.lost.append(&mut folder.pending);
                 }
             }
@@ -382,15 +601,15 @@ impl Disk {
         linked
             .iter()
             .filter_map(|inode| self.inodes.get(inode))
-            .map(|file| file.visible.len() as u64)
+            .map(|file| file.visible.bytes().len() as u64)
             .sum()
     }
 }
 
-pub(super) fn apply(names: &mut BTreeMap<String, Node>, change: &Change) {
+pub(super) fn apply(names: &mut Names, change: &Change) {
     match change.node {
         Some(node) => {
-            names.insert(change.name.clone(), node);
+            names.insert(Arc::clone(&change.name), node);
         }
         None => {
             names.remove(&change.name);
@@ -402,7 +621,7 @@ impl Vfs for SimDisk {
     fn create_dir(&self, path: &str) -> io::Result<()> {
         self.state.lock().run(Operation::CreateDir, path, |disk| {
             disk.enter(path, Node::Folder)?;
-            disk.folders.insert(path.to_owned(), Folder::default());
+            disk.folders.insert(Arc::from(path), Arc::default());
             Ok(())
         })
     }
@@ -419,17 +638,14 @@ impl Vfs for SimDisk {
     }
 
     fn link_new(&self, from: &str, to: &str) -> io::Result<()> {
-        self.state.lock().run(Operation::LinkNew, to, |disk| {
-            let inode = disk.file(from)?;
-            disk.enter(to, Node::File(inode))
-        })
+        self.state.lock().run(Operation::LinkNew, to, |disk| disk.link(from, to))
     }
 
     fn unlink(&self, path: &str) -> io::Result<()> {
         self.state.lock().run(Operation::Unlink, path, |disk| {
             disk.file(path)?;
-            if let Some(folder) = disk.folders.get_mut(layout::parent(path)) {
-                let name = file_name(path).to_owned();
+            if let Some(folder) = disk.folder_mut(layout::parent(path)) {
+                let name: Arc<str> = Arc::from(file_name(path));
                 folder.visible.remove(&name);
                 folder.pending.push(Change { name, node: None });
             }
@@ -440,13 +656,18 @@ impl Vfs for SimDisk {
     fn fsync_file(&self, path: &str) -> io::Result<()> {
         self.state.lock().run(Operation::FsyncFile, path, |disk| {
             let inode = disk.file(path)?;
-            disk.sync_inode(inode);
+            if disk.omission == Some(Omission::RecoverySync) {
+                disk.recovers = true;
+            } else {
+                disk.sync_inode(inode);
+            }
             Ok(())
         })
     }
 
-    fn fsync_dir(&self, path: &str) -> io::Result<()> {
-        self.state.lock().run(Operation::FsyncDir, path, |disk| disk.sync_folder(path))
+    fn open_folder(&self, path: &str) -> io::Result<Box<dyn VfsFolder>> {
+        self.state.lock().run(Operation::OpenFolder, path, |disk| disk.folder(path).map(|_| ()))?;
+        Ok(Box::new(SimFolder { disk: self.clone(), path: path.to_owned() }))
     }
 
     fn read(&self, path: &str) -> io::Result<Vec<u8>> {
@@ -455,7 +676,7 @@ impl Vfs for SimDisk {
 
     fn list(&self, path: &str) -> io::Result<Vec<String>> {
         self.state.lock().run(Operation::List, path, |disk| {
-            Ok(disk.folder(path)?.visible.keys().cloned().collect())
+            Ok(disk.folder(path)?.visible.keys().map(|name| name.to_string()).collect())
         })
     }
 
@@ -490,7 +711,7 @@ impl io::Write for SimFile {
                 return Err(io::ErrorKind::StorageFull.into());
             }
             let file = disk.inodes.entry(inode).or_default();
-            Arc::make_mut(&mut file.visible).extend_from_slice(bytes);
+            file.visible.append(bytes);
             Ok(bytes.len())
         })
     }
@@ -504,94 +725,24 @@ impl VfsFile for SimFile {
     fn fsync(&mut self) -> io::Result<()> {
         let inode = self.inode;
         self.disk.state.lock().run(Operation::FsyncStaged, &self.path, |disk| {
-            disk.sync_inode(inode);
+            if disk.omission != Some(Omission::FileSync) {
+                disk.sync_inode(inode);
+            }
             Ok(())
         })
     }
 }
 
-/// The same disk as DataFusion reads it. Reads only, and they do not count as operations.
+/// A folder opened on a [`SimDisk`].
 #[derive(Debug)]
-struct SimObjectStore(SimDisk);
-
-impl SimObjectStore {
-    /// One object in a store that knows every way of reading.
-    async fn holding(&self, location: &Path) -> object_store::Result<InMemory> {
-        let bytes =
-            self.0.peek(location.as_ref()).ok_or_else(|| object_store::Error::NotFound {
-                path: location.to_string(),
-                source: "no such file on the simulated disk".into(),
-            })?;
-        let memory = InMemory::new();
-        memory.put(location, bytes.into()).await?;
-        Ok(memory)
-    }
+struct SimFolder {
+    disk: SimDisk,
+    path: String,
 }
 
-impl fmt::Display for SimObjectStore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SimDisk")
-    }
-}
-
-fn read_only(operation: &str) -> object_store::Error {
-    object_store::Error::NotImplemented {
-        operation: operation.to_owned(),
-        implementer: "SimDisk".to_owned(),
-    }
-}
-
-#[async_trait]
-impl ObjectStore for SimObjectStore {
-    async fn put_opts(
-        &self,
-        _location: &Path,
-        _payload: PutPayload,
-        _options: PutOptions,
-    ) -> object_store::Result<PutResult> {
-        Err(read_only("put"))
-    }
-
-    async fn put_multipart_opts(
-        &self,
-        _location: &Path,
-        _options: PutMultipartOptions,
-    ) -> object_store::Result<Box<dyn MultipartUpload>> {
-        Err(read_only("put_multipart"))
-    }
-
-    async fn get_opts(
-        &self,
-        location: &Path,
-        options: GetOptions,
-    ) -> object_store::Result<GetResult> {
-        self.holding(location).await?.get_opts(location, options).await
-    }
-
-    fn delete_stream(
-        &self,
-        _locations: BoxStream<'static, object_store::Result<Path>>,
-    ) -> BoxStream<'static, object_store::Result<Path>> {
-        futures::stream::once(async { Err(read_only("delete")) }).boxed()
-    }
-
-    fn list(&self, _prefix: Option<&Path>) -> BoxStream<'static, object_store::Result<ObjectMeta>> {
-        futures::stream::once(async { Err(read_only("list")) }).boxed()
-    }
-
-    async fn list_with_delimiter(
-        &self,
-        _prefix: Option<&Path>,
-    ) -> object_store::Result<ListResult> {
-        Err(read_only("list"))
-    }
-
-    async fn copy_opts(
-        &self,
-        _from: &Path,
-        _to: &Path,
-        _options: CopyOptions,
-    ) -> object_store::Result<()> {
-        Err(read_only("copy"))
+impl VfsFolder for SimFolder {
+    fn fsync(&mut self) -> io::Result<()> {
+        let path = &self.path;
+        self.disk.state.lock().run(Operation::FsyncFolder, path, |disk| disk.sync_folder(path))
     }
 }

@@ -7,7 +7,8 @@
 mod crash;
 mod disk;
 mod flaky;
+mod reads;
 
 pub use crash::{CRASH_STATES_MAX, CrashState};
-pub use disk::{Fault, FaultKind, FaultTime, Operation, SimDisk, Step};
+pub use disk::{Fault, FaultKind, FaultTime, Fingerprint, Omission, Operation, SimDisk, Step};
 pub use flaky::{FlakyStore, PutFault};
