@@ -4,7 +4,7 @@ use bytes::Bytes;
 use coverline_proto::log as proto;
 use imbl::{HashMap, OrdMap};
 
-use crate::log::checkpoint::record_digest;
+use crate::log::checkpoint::{check_digest, record_digest};
 use crate::log::record::{Action, Record};
 use crate::log::replay::{ReplayError, State};
 use crate::log::{Digest, frame};
@@ -118,7 +118,7 @@ impl State for CatalogState {
             version: self.version.0,
             commit_time_us: self.commit_time_us,
             record_digest: Bytes::copy_from_slice(&self.record_digest),
-            coverage_digest: self.fold_digest(),
+            state_digest: self.fold_digest(),
             catalog_tables: tables.collect(),
             ..proto::Checkpoint::default()
         }
@@ -138,6 +138,7 @@ impl State for CatalogState {
         for put in &checkpoint.catalog_tables {
             state.put(put)?;
         }
+        check_digest(&state, checkpoint.state_digest)?;
         Ok(state)
     }
 

@@ -2,6 +2,7 @@
 //!
 //! A checkpoint is a shortcut and never the truth: losing one costs time, not data.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -81,6 +82,46 @@ pub(super) fn save(snapshot: &Snapshot) -> proto::Checkpoint {
         append_ids: snapshot.append_order.iter().map(|id| proto::AppendId::clone(id)).collect(),
         catalog_tables: Vec::new(),
         inline_rows: snapshot.hot.iter().map(|rows| rows.to_proto()).collect(),
+        state_digest: state_digest(snapshot),
+    }
+}
+
+/// A number that equal snapshots share, whichever way they came to be: all that a snapshot shows goes into it (C17).
+pub(super) fn state_digest(snapshot: &Snapshot) -> u64 {
+    let mut digest = blake3::Hasher::new();
+    let mut add = |part: &[u8]| {
+        digest.update(&(part.len() as u64).to_le_bytes()).update(part);
+    };
+    add(&snapshot.version.0.to_le_bytes());
+    add(&snapshot.commit_time_us.to_le_bytes());
+    add(&encode_spec(&snapshot.spec).encode_to_vec());
+    if let Some(layout) = &snapshot.layout {
+        add(&encode_schema(&layout.schema));
+    }
+    let properties: BTreeMap<_, _> = snapshot.properties.iter().collect();
+    for (key, value) in properties {
+        add(key.as_bytes());
+        add(value.as_bytes());
+    }
+    for segment in &snapshot.segments {
+        add(&segment.to_proto().encode_to_vec());
+        add(&snapshot.segment_version(segment.id).unwrap_or_default().0.to_le_bytes());
+    }
+    for id in &snapshot.append_order {
+        add(&id.encode_to_vec());
+    }
+    add(&snapshot.coverage.digest().to_le_bytes());
+    add(&snapshot.hot.digest().to_le_bytes());
+    digest.finalize().as_bytes().first_chunk().map_or(0, |word| u64::from_le_bytes(*word))
+}
+
+/// Holds the digest of what was read against the one that was written, if there was one.
+pub(crate) fn check_digest<S: State>(state: &S, written: u64) -> Result<(), ReplayError> {
+    match state.fold_digest() {
+        found if found == written || written == 0 => Ok(()),
+        found => Err(ReplayError::contradiction(format!(
+            "the digest of what it holds is {found:016x}, but {written:016x} was written into it"
+        ))),
     }
 }
 
@@ -134,5 +175,6 @@ pub(super) fn restore(checkpoint: proto::Checkpoint) -> Result<Snapshot, ReplayE
     snapshot.version = Version(checkpoint.version);
     snapshot.commit_time_us = checkpoint.commit_time_us;
     snapshot.record_digest = record_digest;
+    check_digest(&snapshot, checkpoint.state_digest)?;
     Ok(snapshot)
 }

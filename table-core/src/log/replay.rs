@@ -169,7 +169,7 @@ impl State for Snapshot {
     }
 
     fn fold_digest(&self) -> u64 {
-        self.coverage.digest().wrapping_add(self.hot.digest())
+        super::checkpoint::state_digest(self)
     }
 }
 
