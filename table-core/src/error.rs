@@ -4,6 +4,7 @@
 //! in `flight-server`'s `status`, nowhere else.
 
 use std::fmt;
+use std::io;
 
 /// What a caller can do about an error. One kind exists only where the right reaction differs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -36,6 +37,22 @@ pub enum ErrorKind {
     /// A bug in Coverline: report the text.
     Internal,
 }
+
+impl ErrorKind {
+    /// What a failure of the storage asks of the caller.
+    pub(crate) fn of_storage(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Exhausted,
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                Self::Precondition
+            }
+            _ => Self::Unavailable,
+        }
+    }
+}
+
+/// What to do about a root that may not be written.
+pub(crate) const WRITABLE_ADVICE: &str = "give the server permission to write there";
 
 /// Where an append met pairs that are already owned.
 ///

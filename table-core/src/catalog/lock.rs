@@ -6,7 +6,7 @@ use std::path::Path;
 
 use parking_lot::Mutex;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, WRITABLE_ADVICE};
 use crate::storage::{layout, refuse_symlink};
 
 /// Bytes of a foreign note that are shown.
@@ -23,9 +23,14 @@ impl RootLock {
     pub(super) fn acquire(root: &Path, note: &str) -> Result<Self> {
         let path = root.join(layout::LOCK);
         let failed = |error: io::Error| {
+            let kind = ErrorKind::of_storage(&error);
+            let advice = match kind {
+                ErrorKind::Precondition => format!("; {WRITABLE_ADVICE}"),
+                _ => String::new(),
+            };
             Error::new(
-                ErrorKind::Unavailable,
-                format!("cannot lock data directory \"{}\": {error}", root.display()),
+                kind,
+                format!("cannot lock data directory \"{}\": {error}{advice}", root.display()),
             )
             .with_source(error)
         };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::lock::RootLock;
 use super::{Access, CatalogOptions};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, WRITABLE_ADVICE};
 use crate::storage::{
     DurableStore, LocalStore, ObjectRoot, Root, Verdict, connect, create_root, layout, probe,
 };
@@ -97,11 +97,14 @@ pub(super) fn explain(root: &Root, error: Error) -> Error {
 
 fn cannot_open(root: &Path, error: io::Error) -> Error {
     let kind = match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::Exhausted,
         io::ErrorKind::NotADirectory | io::ErrorKind::InvalidInput => ErrorKind::Precondition,
-        _ => ErrorKind::Unavailable,
+        _ => ErrorKind::of_storage(&error),
     };
-    Error::new(kind, format!("cannot open data directory \"{}\": {error}", root.display()))
+    let advice = match ErrorKind::of_storage(&error) {
+        ErrorKind::Precondition => format!("; {WRITABLE_ADVICE}"),
+        _ => String::new(),
+    };
+    Error::new(kind, format!("cannot open data directory \"{}\": {error}{advice}", root.display()))
         .with_source(error)
 }
 

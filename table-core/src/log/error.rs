@@ -1,6 +1,6 @@
 //! What can be wrong with a log.
 
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, WRITABLE_ADVICE};
 
 /// Why a log cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -44,14 +44,12 @@ impl From<LogError> for Error {
         let kind = match &error {
             LogError::Damaged { .. } | LogError::Missing { .. } => ErrorKind::Corrupt,
             LogError::Future { .. } => ErrorKind::Precondition,
-            LogError::Io { source, .. } => match source.kind() {
-                std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
-                    ErrorKind::Exhausted
-                }
-                _ => ErrorKind::Unavailable,
-            },
+            LogError::Io { source, .. } => ErrorKind::of_storage(source),
         };
         let message = match &error {
+            LogError::Io { source, .. } if kind == ErrorKind::Precondition => {
+                format!("{error}: {source}; {WRITABLE_ADVICE}")
+            }
             LogError::Io { source, .. } => format!("{error}: {source}"),
             _ => error.to_string(),
         };

@@ -231,9 +231,6 @@ async fn blocking<T: Send + 'static>(
 }
 
 fn storage_error(path: &str, error: io::Error) -> Error {
-    let kind = match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::Exhausted,
-        _ => ErrorKind::Unavailable,
-    };
-    Error::new(kind, format!("cannot copy {path}: {error}")).with_source(error)
+    Error::new(ErrorKind::of_storage(&error), format!("cannot copy {path}: {error}"))
+        .with_source(error)
 }

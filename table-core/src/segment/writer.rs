@@ -32,7 +32,7 @@ use super::meta::{FIRST_ROW_GROUP_BYTE, FOOTER_TRAILER_BYTES};
 use super::stats::Collected;
 use super::{ColumnStats, RowGroupMeta, SegmentMeta};
 use crate::coverage::CoverageDelta;
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, WRITABLE_ADVICE};
 use crate::schema::{TableLayout, field_id};
 use crate::storage::Staged;
 use crate::types::SegmentId;
@@ -77,15 +77,13 @@ impl WriteError {
     /// The error of what was being done; nothing was committed in any case. `again` says how it comes to be tried again.
     pub(crate) fn into_error(self, doing: &str, again: &str) -> Error {
         let kind = match &self {
-            Self::Io { source, .. } => match source.kind() {
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::Exhausted,
-                _ => ErrorKind::Unavailable,
-            },
+            Self::Io { source, .. } => ErrorKind::of_storage(source),
             Self::Encode { .. } => ErrorKind::Internal,
         };
         let advice = match kind {
             ErrorKind::Exhausted => format!("make room; {again}"),
             ErrorKind::Unavailable => again.to_owned(),
+            ErrorKind::Precondition => format!("{WRITABLE_ADVICE}; {again}"),
             _ => "this is a bug, please report this text".to_owned(),
         };
         Error::new(kind, format!("{doing} failed: {self}; {advice}")).with_source(self)
