@@ -1,8 +1,9 @@
 //! The streaming half of an append: batches are made to fit, checked against the coverage, and written into segments while
 //! the next ones arrive.
 //!
-//! Memory is bounded whatever the length of the stream: one segment fills up while at most one is being encoded. An append
-//! so small that it ends before the first segment is handed to the encoder becomes inline rows of its record.
+//! Memory is bounded whatever the length of the stream: one buffer fills up while at most one is being encoded. Rows that
+//! come in order wait for little, and continue the segment that was written last. An append so small that it ends before the first
+//! buffer is handed to the encoder becomes inline rows of its record.
 
 use std::sync::Arc;
 
@@ -23,7 +24,7 @@ use crate::hot::{self, INLINE_BYTES_MAX};
 use crate::log::record::Action;
 use crate::schema::{Normalizer, TableLayout, adopted_schema};
 use crate::segment::buffer::{CheckedBatch, SegmentBuffer, SegmentRows, free_rows, index_values};
-use crate::segment::writer::{StagedSegment, WriteError, write_segment};
+use crate::segment::writer::{SegmentWriter, StagedSegment, WriteError};
 use crate::snapshot::Snapshot;
 use crate::storage::layout;
 use crate::types::{BucketId, EntityKey, SegmentId, Version, encode_entities};
@@ -87,11 +88,19 @@ pub struct Append {
     row_count: u64,
     rows_skipped: u64,
     new_entities: u64,
-    /// Pairs of the segments that were handed to the encoder while the stream ran.
+    /// Pairs of the rows that were handed to the encoder while the stream ran.
     claimed: CoverageDelta,
-    /// The segment that is being encoded.
-    encoding: Option<JoinHandle<Result<StagedSegment, WriteError>>>,
+    /// The rows that are being encoded.
+    encoding: Option<JoinHandle<Result<Encoded, WriteError>>>,
+    written: Encoded,
+}
+
+/// What the encoder has written so far.
+#[derive(Debug, Default)]
+struct Encoded {
     segments: Vec<StagedSegment>,
+    /// The segment that may go on.
+    open: Option<SegmentWriter>,
 }
 
 /// How far an append is.
@@ -135,7 +144,7 @@ impl Append {
             new_entities: 0,
             claimed: CoverageDelta::default(),
             encoding: None,
-            segments: Vec::new(),
+            written: Encoded::default(),
         }
     }
 
@@ -180,8 +189,7 @@ impl Append {
                 Ok(())
             }
             Err(error) => {
-                self.segments.clear();
-                self.encoding = None;
+                self.discard();
                 Err(error)
             }
         }
@@ -220,14 +228,12 @@ impl Append {
                 if let Some(receipt) = publish(&self.table, plan, Vec::new()).await? {
                     return Ok(receipt);
                 }
-                self.encode(&layout, move || rows).await?;
+                self.encode(&layout, move || rows, true).await?;
             } else if !buffer.is_empty() {
-                self.encode(&layout, move || buffer.finish()).await?;
+                self.encode(&layout, move || buffer.finish(), true).await?;
             }
         }
-        self.finish_encoding().await?;
-
-        let mut segments = std::mem::take(&mut self.segments);
+        let mut segments = self.finish_segments().await?;
         let mut actions = Vec::with_capacity(segments.len() * 2);
         let mut claimed = CoverageDelta::default();
         for segment in &mut segments {
@@ -245,8 +251,8 @@ impl Append {
     fn is_small(&self, buffer: &SegmentBuffer) -> bool {
         !buffer.is_empty()
             && buffer.bytes() <= INLINE_BYTES_MAX
-            && self.segments.is_empty()
             && self.encoding.is_none()
+            && self.written.is_empty()
             && self.table.snapshot().hot.has_room()
     }
 
@@ -335,7 +341,7 @@ impl Append {
                 let full =
                     std::mem::replace(&mut stream.buffer, SegmentBuffer::new(&stream.layout));
                 self.claimed.union(full.delta());
-                self.encode(&stream.layout, move || full.finish()).await?;
+                self.encode(&stream.layout, move || full.finish(), false).await?;
             }
         }
         Ok(())
@@ -452,8 +458,7 @@ impl Append {
     fn become_retry(&mut self, stream: &mut Stream) {
         stream.is_retry = true;
         stream.buffer = SegmentBuffer::new(&stream.layout);
-        self.segments.clear();
-        self.encoding = None;
+        self.discard();
         self.claimed = CoverageDelta::default();
     }
 
@@ -489,28 +494,28 @@ impl Append {
         }
     }
 
-    /// Hands rows to the encoder, after those before them are done. They are put in order there, since that takes a while.
+    /// Hands rows to the encoder, after those before them are done; `last` says that no more will come. They are put in order
+    /// there, since that takes a while.
     async fn encode(
         &mut self,
         layout: &Arc<TableLayout>,
         rows: impl FnOnce() -> SegmentRows + Send + 'static,
+        last: bool,
     ) -> Result<()> {
         self.finish_encoding().await?;
         self.check_open()?;
-        if self.segments.iter().filter(|segment| !segment.is_published()).count()
+        let segments = &self.written.segments;
+        if segments.iter().filter(|segment| !segment.is_published()).count()
             >= UNPUBLISHED_SEGMENTS_MAX
         {
-            let segments = std::mem::take(&mut self.segments);
-            self.segments = publish_segments(&self.table, segments).await?;
+            let segments = std::mem::take(&mut self.written.segments);
+            self.written.segments = publish_segments(&self.table, segments).await?;
         }
-        let id = SegmentId(self.table.clock().new_id());
-        let path = layout::segment(self.table.id(), id);
-        let store = Arc::clone(self.table.store());
-        let layout = Arc::clone(layout);
-        self.encoding = Some(store.workers().start(move || {
-            let staged =
-                store.stage(&path).map_err(|source| WriteError::Io { segment: id, source })?;
-            write_segment(id, &layout, rows(), staged)
+        let mut written = std::mem::take(&mut self.written);
+        let (table, layout) = (Arc::clone(&self.table), Arc::clone(layout));
+        self.encoding = Some(self.table.store().workers().start(move || {
+            written.write(&table, &layout, rows(), last)?;
+            Ok(written)
         }));
         Ok(())
     }
@@ -521,13 +526,84 @@ impl Append {
         self.encoding = None;
         let written = written
             .map_err(|error| Error::internal(format!("encoding a segment ended early: {error}")))?;
-        self.segments.push(written.map_err(|error| storage_error(&self.table, error))?);
+        self.written = written.map_err(|error| storage_error(&self.table, error))?;
         Ok(())
+    }
+
+    /// All segments, once no more rows come.
+    async fn finish_segments(&mut self) -> Result<Vec<StagedSegment>> {
+        self.finish_encoding().await?;
+        let mut written = std::mem::take(&mut self.written);
+        if written.open.is_some() {
+            let finished = self.table.store().workers().start(move || {
+                written.finish_open()?;
+                Ok::<_, WriteError>(written)
+            });
+            written = finished
+                .await
+                .map_err(|error| {
+                    Error::internal(format!("finishing a segment ended early: {error}"))
+                })?
+                .map_err(|error| storage_error(&self.table, error))?;
+        }
+        Ok(written.segments)
+    }
+
+    /// Lets go of what was written; the files go away with it.
+    fn discard(&mut self) {
+        self.encoding = None;
+        self.written = Encoded::default();
     }
 
     /// The same error, saying which append it stopped.
     fn about(&self, error: Error) -> Error {
         error.context(format!("append to table \"{}\" refused", self.table.name()))
+    }
+}
+
+impl Encoded {
+    /// Nothing was written.
+    fn is_empty(&self) -> bool {
+        self.segments.is_empty() && self.open.is_none()
+    }
+
+    /// Adds rows to the segment that is open if they continue it, and otherwise begins another. Blocking.
+    fn write(
+        &mut self,
+        table: &Table,
+        layout: &Arc<TableLayout>,
+        rows: SegmentRows,
+        last: bool,
+    ) -> Result<(), WriteError> {
+        if self.open.as_ref().is_some_and(|open| !open.takes(&rows)) {
+            self.finish_open()?;
+        }
+        let mut open = match self.open.take() {
+            Some(open) => open,
+            None => {
+                let id = SegmentId(table.clock().new_id());
+                let staged = table
+                    .store()
+                    .stage(&layout::segment(table.id(), id))
+                    .map_err(|source| WriteError::Io { segment: id, source })?;
+                SegmentWriter::create(id, layout, &rows, staged)?
+            }
+        };
+        open.write(rows, last)?;
+        if last || open.is_full() {
+            self.segments.push(open.finish()?);
+        } else {
+            self.open = Some(open);
+        }
+        Ok(())
+    }
+
+    /// Ends the segment that is open. Blocking.
+    fn finish_open(&mut self) -> Result<(), WriteError> {
+        if let Some(open) = self.open.take() {
+            self.segments.push(open.finish()?);
+        }
+        Ok(())
     }
 }
 

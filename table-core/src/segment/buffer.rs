@@ -1,11 +1,9 @@
-//! Rows of a segment before it is written: collected batch by batch, then put into (entity, index) order and cut into row
-//! groups. Pure.
+//! Rows of a segment before they are written: collected batch by batch, then put into (entity, index) order. Pure.
 //!
 //! Rows that arrive in order are never copied: whether they do is watched while they come in, at the price of one comparison
 //! a row.
 
 use std::collections::HashMap;
-use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray};
@@ -25,18 +23,13 @@ use crate::types::{BucketId, EntityKey, IndexType};
 /// Rows that one segment holds at most.
 pub const SEGMENT_ROWS_MAX: usize = 1 << 20;
 
-/// Arrow bytes from which on a segment takes no more batches: 32 MiB. An append holds twice as much, one segment that fills up
-/// and one that is encoded.
+/// Arrow bytes of rows out of order from which on they are put in order and written: 32 MiB. An append holds twice as much, one
+/// buffer that fills up and one that is encoded.
 pub const SEGMENT_BUFFER_BYTES: usize = 32 << 20;
 
-/// Rows from which on a row group ends where an entity does.
-pub const ROW_GROUP_ROWS_MIN: usize = 64 << 10;
-
-/// Rows that a row group holds at most.
-pub const ROW_GROUP_ROWS_MAX: usize = 128 << 10;
-
-/// Rows below which a row group is not ended early to keep the next entity together.
-const ROW_GROUP_ROWS_LEAST: usize = 16 << 10;
+/// Arrow bytes of rows in order from which on they are handed to the encoder, which adds them to the segment they continue:
+/// 8 MiB. Rows that need no sorting have nothing to wait for.
+pub const SORTED_BUFFER_BYTES: usize = 8 << 20;
 
 /// One checked batch: normalised rows with their entities and buckets.
 #[derive(Debug)]
@@ -94,10 +87,21 @@ pub struct SegmentBuffer {
     row_count: usize,
     bytes: usize,
     sorted: bool,
-    /// Entity number and (flipped) index value of the last row.
+    /// Entity number and (flipped) index value of the first row.
+    first: Option<(u32, i64)>,
+    /// The same of the last row.
     last: Option<(u32, i64)>,
     /// Of the flipped index values.
     index_range: Option<(i64, i64)>,
+}
+
+/// Where a row belongs in (entity, index) order.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// Empty without entity columns.
+    entity: EntityKey,
+    /// Index value, such that numbers compare as index values do.
+    index: i64,
 }
 
 /// A full buffer, ready to be written.
@@ -107,10 +111,10 @@ pub struct SegmentRows {
     pub batches: Vec<RecordBatch>,
     /// Where the rows are in (entity, index) order, as (batch, row); `None` when they arrived so.
     pub order: Option<Vec<(usize, usize)>>,
-    /// Rows of each row group, in file order, counted through.
-    pub row_groups: Vec<Range<usize>>,
-    /// Whether the rows have an order at all: false on plain tables.
-    pub sorted: bool,
+    /// Where the rows of each entity end, in file order, but for the last: whether that one goes on is not known.
+    pub entity_ends: Vec<usize>,
+    /// Of the first and the last row, in file order; `None` on plain tables, whose rows have no order.
+    pub places: Option<(Place, Place)>,
     /// Smallest and greatest index value.
     pub index_range: Option<(i64, i64)>,
     /// Smallest and greatest entity.
@@ -156,6 +160,7 @@ impl SegmentBuffer {
             row_count: 0,
             bytes: 0,
             sorted: true,
+            first: None,
             last: None,
             index_range: None,
         }
@@ -176,9 +181,10 @@ impl SegmentBuffer {
         self.row_count == 0
     }
 
-    /// Whether the segment should be written before more rows come.
+    /// Whether the rows should be written before more come.
     pub fn is_full(&self) -> bool {
-        self.bytes >= SEGMENT_BUFFER_BYTES || self.row_count >= SEGMENT_ROWS_MAX
+        let bytes_max = if self.sorted { SORTED_BUFFER_BYTES } else { SEGMENT_BUFFER_BYTES };
+        self.bytes >= bytes_max || self.row_count >= SEGMENT_ROWS_MAX
     }
 
     /// What the rows cover.
@@ -213,26 +219,37 @@ impl SegmentBuffer {
         }
     }
 
-    /// The rows in order, cut into row groups.
+    /// The rows in order.
     pub fn finish(self) -> SegmentRows {
         let with_entities = !self.keys.is_empty();
         let has_index = self.index_range.is_some();
         let order = (has_index && !self.sorted).then(|| self.sorted_order());
-        let ends = match (&order, with_entities) {
-            (_, false) => vec![self.row_count],
+        let entity_ends = match (&order, with_entities) {
+            (_, false) => Vec::new(),
             (Some(order), true) => {
                 entity_ends(order.iter().map(|&(batch, row)| self.entities[batch][row]))
             }
             (None, true) => entity_ends(self.entities.iter().flatten().copied()),
         };
+        let places = match &order {
+            None => self.first.zip(self.last),
+            Some(order) => {
+                let place = |&(batch, row): &(usize, usize)| {
+                    let entity = self.entities[batch].get(row).copied().unwrap_or(0);
+                    (entity, self.index[batch][row] ^ self.flip)
+                };
+                order.first().map(place).zip(order.last().map(place))
+            }
+        };
+        let places = places.map(|(first, last)| (self.place(first), self.place(last)));
         let entity_range = match (self.keys.iter().min(), self.keys.iter().max()) {
             (Some(min), Some(max)) => Some((min.clone(), max.clone())),
             _ => None,
         };
         SegmentRows {
-            row_groups: cut_row_groups(&ends),
+            entity_ends,
+            places,
             order,
-            sorted: has_index,
             index_range: self.index_range.map(|(min, max)| (min ^ self.flip, max ^ self.flip)),
             entity_range,
             delta: self.delta,
@@ -240,6 +257,11 @@ impl SegmentBuffer {
             bytes: self.bytes,
             batches: self.batches,
         }
+    }
+
+    fn place(&self, (entity, index): (u32, i64)) -> Place {
+        let entity = self.keys.get(entity as usize).cloned().unwrap_or_default();
+        Place { entity, index }
     }
 
     fn number(&mut self, key: EntityKey) -> u32 {
@@ -268,6 +290,7 @@ impl SegmentBuffer {
                     false => self.keys[before.0 as usize] < self.keys[here.0 as usize],
                 };
             }
+            self.first.get_or_insert(here);
             last = Some(here);
         }
         self.last = last;
@@ -347,47 +370,17 @@ pub fn free_rows(
         .collect()
 }
 
-/// Where each stretch of one entity ends.
+/// Where each stretch of one entity ends, but for the last.
 fn entity_ends(entities: impl Iterator<Item = u32>) -> Vec<usize> {
     let mut ends = Vec::new();
     let mut last = None;
-    let mut row_count = 0;
-    for entity in entities {
+    for (row, entity) in entities.enumerate() {
         if last.is_some_and(|last| last != entity) {
-            ends.push(row_count);
+            ends.push(row);
         }
         last = Some(entity);
-        row_count += 1;
     }
-    ends.push(row_count);
     ends
-}
-
-/// Row groups of at most [`ROW_GROUP_ROWS_MAX`] rows that end where an entity ends, as far as its size allows. `ends` ascends
-/// and ends with the number of rows.
-fn cut_row_groups(ends: &[usize]) -> Vec<Range<usize>> {
-    let row_count = ends.last().copied().unwrap_or(0);
-    let mut groups = Vec::new();
-    let mut start = 0;
-    while start < row_count {
-        let left = row_count - start;
-        let longest = start + left.min(ROW_GROUP_ROWS_MAX);
-        let fitting = &ends[..ends.partition_point(|end| *end <= longest)];
-        let wanted = fitting.partition_point(|end| *end < start + ROW_GROUP_ROWS_MIN);
-        let end = if let Some(end) = fitting.get(wanted) {
-            // The first entity that ends with enough rows in the group ...
-            *end
-        } else {
-            // ... or one before, if the rest of the group would be a part of an entity only; else the entity is split.
-            match fitting.last() {
-                Some(end) if *end >= start + ROW_GROUP_ROWS_LEAST => *end,
-                _ => longest,
-            }
-        };
-        groups.push(start..end);
-        start = end;
-    }
-    groups
 }
 
 #[cfg(test)]

@@ -1,56 +1,33 @@
 //! Writing a segment: sorted rows in, a durable Parquet file and its [`SegmentMeta`] out.
 //!
-//! Everything here blocks and belongs on the blocking pool. Columns of all row groups are encoded by a few scoped threads that
-//! take one (row group, column) after the other; scoped threads and not more tasks of the pool, because a task of the pool that
-//! waits for others of it can find them never started. A small segment is encoded where it is called, without any thread.
-//!
-//! Bloom filters are left out: entities are sorted, so that ranges and the page index already lead to their rows.
+//! Rows come in parts, each of which goes on where the last one ended, so that no more than a part is in memory. Everything here
+//! blocks and belongs on the blocking pool. How columns become pages is `columns`' business.
 
-use std::io::{self, Write};
-use std::ops::Range;
+use std::fmt;
+use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 
-use arrow::array::{Array, ArrayRef, AsArray};
-use arrow::compute::interleave;
-use arrow::datatypes::{DataType, Field, Float32Type, Float64Type, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use parking_lot::Mutex;
 use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_writer::{
-    ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory, ArrowWriterOptions,
-    compute_leaves,
-};
-use parquet::basic::{Compression, Encoding};
+use parquet::arrow::arrow_writer::{ArrowRowGroupWriterFactory, ArrowWriterOptions};
 use parquet::errors::ParquetError;
-use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::writer::SerializedFileWriter;
-use parquet::schema::types::ColumnPath;
 
-use super::buffer::{ROW_GROUP_ROWS_MAX, SegmentRows};
+use super::buffer::{Place, SEGMENT_ROWS_MAX, SegmentRows};
+use super::columns::{EncodedRowGroup, OpenRowGroup, encode_part, properties};
 use super::meta::{FIRST_ROW_GROUP_BYTE, FOOTER_TRAILER_BYTES};
+use super::output::CheckedOutput;
 use super::stats::Collected;
-use super::{ColumnStats, RowGroupMeta, SegmentMeta};
+use super::{RowGroupMeta, SegmentMeta};
 use crate::coverage::CoverageDelta;
 use crate::error::{Error, ErrorKind, WRITABLE_ADVICE};
 use crate::schema::{TableLayout, field_id};
 use crate::storage::Staged;
-use crate::types::SegmentId;
+use crate::types::{EntityKey, IndexType, SegmentId};
 
-/// Compression of all pages. Zstandard makes files a fifteenth smaller, and then decoding takes half as long again.
-const COMPRESSION: Compression = Compression::LZ4_RAW;
-
-/// Arrow bytes below which a segment is written plainly: compression and dictionaries would cost more than they save.
-const PLAIN_BYTES_MAX: usize = 16 << 10;
-
-/// Arrow bytes below which one thread encodes alone.
-const ONE_THREAD_BYTES_MAX: usize = 512 << 10;
-
-/// Threads that encode one segment at most.
-const ENCODING_THREADS_MAX: usize = 8;
-
-/// Rows looked at to decide whether a float column repeats itself.
-const DICTIONARY_SAMPLE_ROWS: usize = 4096;
+/// Arrow bytes from which on a segment takes no more parts: 32 MiB.
+pub const SEGMENT_BYTES: usize = 32 << 20;
 
 /// Why a segment could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -120,50 +97,196 @@ impl StagedSegment {
     }
 }
 
-/// Encodes the rows into `staged`. Blocking.
+/// Writes rows that are there all at once into `staged`. Blocking.
 ///
 /// # Errors
 /// See [`WriteError`]; then what was written is removed.
 pub fn write_segment(
     id: SegmentId,
-    layout: &TableLayout,
+    layout: &Arc<TableLayout>,
     rows: SegmentRows,
     staged: Box<dyn Staged>,
 ) -> Result<StagedSegment, WriteError> {
-    let failure = Arc::default();
-    let output = CheckedOutput::new(staged, Arc::clone(&failure));
-    let (output, columns, row_groups) =
-        encode(layout, &rows, output).map_err(|error| match failure.lock().take() {
-            Some(source) => WriteError::Io { segment: id, source },
-            None => WriteError::Encode { segment: id, reason: error.to_string() },
-        })?;
-    let footer_length = u32::from_le_bytes(output.last[..4].try_into().unwrap_or_default());
-    let meta = SegmentMeta {
-        id,
-        file_bytes: output.written,
-        footer_bytes: u64::from(footer_length) + FOOTER_TRAILER_BYTES,
-        row_count: rows.row_count as u64,
-        index_range: rows.index_range,
-        entity_range: rows.entity_range,
-        columns,
-        row_groups,
-        tail_crc32c: output.crc32c,
-        file_digest: *output.digest.finalize().as_bytes(),
-        sorted: rows.sorted,
-    };
-    Ok(StagedSegment { meta, delta: rows.delta, staged: Some(output.staged) })
+    let mut writer = SegmentWriter::create(id, layout, &rows, staged)?;
+    writer.write(rows, true)?;
+    writer.finish()
 }
 
-type Encoded = (CheckedOutput, Vec<ColumnStats>, Vec<RowGroupMeta>);
+/// A segment that is being written, part by part. Dropping it removes the file.
+pub struct SegmentWriter {
+    id: SegmentId,
+    layout: Arc<TableLayout>,
+    failure: Arc<Mutex<Option<io::Error>>>,
+    file: SerializedFileWriter<CheckedOutput>,
+    factory: ArrowRowGroupWriterFactory,
+    open: Option<OpenRowGroup>,
+    row_groups: Vec<RowGroupMeta>,
+    stats: Vec<Collected>,
+    row_count: usize,
+    /// Arrow bytes, about.
+    bytes: usize,
+    /// Where the last row belongs; `None` on plain tables.
+    last: Option<Place>,
+    index_range: Option<(i64, i64)>,
+    entity_range: Option<(EntityKey, EntityKey)>,
+    delta: CoverageDelta,
+}
 
-fn encode(
+impl fmt::Debug for SegmentWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SegmentWriter")
+            .field("id", &self.id)
+            .field("row_count", &self.row_count)
+            .finish_non_exhaustive()
+    }
+}
+
+impl SegmentWriter {
+    /// A segment that begins with `rows`, which decide how it is encoded and are not written yet. Blocking.
+    ///
+    /// # Errors
+    /// See [`WriteError`].
+    pub fn create(
+        id: SegmentId,
+        layout: &Arc<TableLayout>,
+        rows: &SegmentRows,
+        staged: Box<dyn Staged>,
+    ) -> Result<Self, WriteError> {
+        let failure = Arc::default();
+        let output = CheckedOutput::new(staged, Arc::clone(&failure));
+        let (file, factory) =
+            begin(layout, rows, output).map_err(|error| write_error(id, &failure, &error))?;
+        Ok(Self {
+            id,
+            layout: Arc::clone(layout),
+            failure,
+            file,
+            factory,
+            open: None,
+            row_groups: Vec::new(),
+            stats: vec![Collected::default(); layout.schema.fields().len()],
+            row_count: 0,
+            bytes: 0,
+            last: None,
+            index_range: None,
+            entity_range: None,
+            delta: CoverageDelta::default(),
+        })
+    }
+
+    /// Whether the rows go on in (entity, index) order where the last ones ended, and there is room for them.
+    pub fn takes(&self, rows: &SegmentRows) -> bool {
+        let in_order = match (&self.last, &rows.places) {
+            (Some(last), Some((first, _))) => last <= first,
+            (None, None) => true,
+            _ => self.row_count == 0,
+        };
+        in_order && !self.is_full() && self.row_count + rows.row_count <= SEGMENT_ROWS_MAX
+    }
+
+    /// Whether it is long enough.
+    pub fn is_full(&self) -> bool {
+        self.bytes >= SEGMENT_BYTES || self.row_count >= SEGMENT_ROWS_MAX
+    }
+
+    /// Encodes the rows and writes every row group that they complete. `last` says that no more will come. Blocking.
+    ///
+    /// # Errors
+    /// See [`WriteError`]. The segment is of no more use then.
+    pub fn write(&mut self, rows: SegmentRows, last: bool) -> Result<(), WriteError> {
+        self.row_count += rows.row_count;
+        self.bytes += rows.bytes;
+        let last = last || self.is_full();
+        self.encode(&rows, last).map_err(|error| write_error(self.id, &self.failure, &error))?;
+        self.last = rows.places.map(|(_, last)| last);
+        let flip = if self.layout.index_type == Some(IndexType::UInt64) { i64::MIN } else { 0 };
+        self.index_range = joined(self.index_range.take(), rows.index_range, |value| value ^ flip);
+        self.entity_range = joined(self.entity_range.take(), rows.entity_range, EntityKey::clone);
+        match self.delta.is_empty() {
+            true => self.delta = rows.delta,
+            false => self.delta.union(&rows.delta),
+        }
+        Ok(())
+    }
+
+    fn encode(&mut self, rows: &SegmentRows, last: bool) -> Result<(), ParquetError> {
+        let number = self.row_groups.len();
+        let schema = &self.layout.schema;
+        let part = encode_part(schema, rows, &self.factory, self.open.take(), number, last)?;
+        self.open = part.open;
+        for (stats, part) in self.stats.iter_mut().zip(part.stats) {
+            stats.merge(part);
+        }
+        for row_group in part.row_groups {
+            self.append(row_group)?;
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, row_group: EncodedRowGroup) -> Result<(), ParquetError> {
+        let start = self.file.inner().written;
+        let mut writer = self.file.next_row_group()?;
+        for chunk in row_group.chunks {
+            chunk.append_to_row_group(&mut writer)?;
+        }
+        writer.close()?;
+        // The writer buffers: only what went through is in the checksum.
+        self.file.flush()?;
+        let output = self.file.inner_mut();
+        self.row_groups.push(RowGroupMeta {
+            row_count: row_group.row_count as u64,
+            start,
+            end: output.written,
+            crc32c: output.take_crc32c(),
+        });
+        Ok(())
+    }
+
+    /// Writes what is left and the footer. Blocking.
+    ///
+    /// # Errors
+    /// See [`WriteError`]; then what was written is removed.
+    pub fn finish(mut self) -> Result<StagedSegment, WriteError> {
+        if let Some(open) = self.open.take() {
+            open.close()
+                .and_then(|row_group| self.append(row_group))
+                .map_err(|error| write_error(self.id, &self.failure, &error))?;
+        }
+        let output =
+            self.file.into_inner().map_err(|error| write_error(self.id, &self.failure, &error))?;
+        let fields = self.layout.schema.fields().iter();
+        let columns = fields
+            .zip(self.stats)
+            .filter_map(|(field, stats)| Some(stats.finish(field_id(field)?)))
+            .collect();
+        let footer_length = u32::from_le_bytes(output.last[..4].try_into().unwrap_or_default());
+        let meta = SegmentMeta {
+            id: self.id,
+            file_bytes: output.written,
+            footer_bytes: u64::from(footer_length) + FOOTER_TRAILER_BYTES,
+            row_count: self.row_count as u64,
+            index_range: self.index_range,
+            entity_range: self.entity_range,
+            columns,
+            row_groups: self.row_groups,
+            tail_crc32c: output.crc32c,
+            file_digest: *output.digest.finalize().as_bytes(),
+            sorted: self.last.is_some(),
+        };
+        Ok(StagedSegment { meta, delta: self.delta, staged: Some(output.staged) })
+    }
+}
+
+type Begun = (SerializedFileWriter<CheckedOutput>, ArrowRowGroupWriterFactory);
+
+fn begin(
     layout: &TableLayout,
     rows: &SegmentRows,
     output: CheckedOutput,
-) -> Result<Encoded, ParquetError> {
-    let schema = &layout.schema;
+) -> Result<Begun, ParquetError> {
     let options = ArrowWriterOptions::new().with_properties(properties(layout, rows)?);
-    let writer = ArrowWriter::try_new_with_options(output, SchemaRef::clone(schema), options)?;
+    let schema = SchemaRef::clone(&layout.schema);
+    let writer = ArrowWriter::try_new_with_options(output, schema, options)?;
     let (mut file, factory) = writer.into_serialized_writer()?;
     file.flush()?;
     let output = file.inner_mut();
@@ -174,280 +297,33 @@ fn encode(
         )));
     }
     output.take_crc32c();
-
-    let (chunks, stats) = encode_columns(schema, rows, &factory)?;
-    let mut row_groups = Vec::with_capacity(rows.row_groups.len());
-    for (range, columns) in rows.row_groups.iter().zip(chunks) {
-        row_groups.push(append_row_group(&mut file, range.len(), columns)?);
-    }
-    let output = file.into_inner()?;
-
-    let columns = schema
-        .fields()
-        .iter()
-        .zip(stats)
-        .filter_map(|(field, stats)| Some(stats.finish(field_id(field)?)))
-        .collect();
-    Ok((output, columns, row_groups))
+    Ok((file, factory))
 }
 
-fn append_row_group(
-    file: &mut SerializedFileWriter<CheckedOutput>,
-    row_count: usize,
-    columns: Vec<Vec<ArrowColumnChunk>>,
-) -> Result<RowGroupMeta, ParquetError> {
-    let start = file.inner().written;
-    let mut row_group = file.next_row_group()?;
-    for chunk in columns.into_iter().flatten() {
-        chunk.append_to_row_group(&mut row_group)?;
-    }
-    row_group.close()?;
-    // The writer buffers: only what went through is in the checksum.
-    file.flush()?;
-    let output = file.inner_mut();
-    Ok(RowGroupMeta {
-        row_count: row_count as u64,
-        start,
-        end: output.written,
-        crc32c: output.take_crc32c(),
-    })
-}
-
-/// One column of one row group, to be encoded.
-struct ColumnTask {
-    row_group: usize,
-    column: usize,
-    writers: Mutex<Vec<ArrowColumnWriter>>,
-    done: Mutex<Option<Result<EncodedColumn, ParquetError>>>,
-}
-
-/// Its chunks, one for each Parquet column that it becomes, and its statistics.
-type EncodedColumn = (Vec<ArrowColumnChunk>, Collected);
-
-type EncodedColumns = (Vec<Vec<Vec<ArrowColumnChunk>>>, Vec<Collected>);
-
-fn encode_columns(
-    schema: &SchemaRef,
-    rows: &SegmentRows,
-    factory: &ArrowRowGroupWriterFactory,
-) -> Result<EncodedColumns, ParquetError> {
-    let column_count = schema.fields().len();
-    let mut tasks = Vec::with_capacity(rows.row_groups.len() * column_count);
-    for row_group in 0..rows.row_groups.len() {
-        let mut writers = factory.create_column_writers(row_group)?.into_iter();
-        for (column, field) in schema.fields().iter().enumerate() {
-            let writers = writers.by_ref().take(leaf_count(field.data_type())).collect();
-            let (writers, done) = (Mutex::new(writers), Mutex::new(None));
-            tasks.push(ColumnTask { row_group, column, writers, done });
-        }
-    }
-
-    let next = AtomicUsize::new(0);
-    let work = || {
-        while let Some(task) = tasks.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let writers = std::mem::take(&mut *task.writers.lock());
-            let field = schema.field(task.column);
-            let range = rows.row_groups[task.row_group].clone();
-            let encoded = encode_column(field, task.column, rows, range, writers);
-            let failed = encoded.is_err();
-            *task.done.lock() = Some(encoded);
-            if failed {
-                next.store(tasks.len(), Ordering::Relaxed);
-            }
-        }
-    };
-    let threads = thread_count(rows, tasks.len());
-    if threads < 2 {
-        work();
-    } else {
-        thread::scope(|scope| {
-            for _ in 1..threads {
-                scope.spawn(work);
-            }
-            work();
-        });
-    }
-
-    let mut chunks: Vec<Vec<Vec<ArrowColumnChunk>>> =
-        rows.row_groups.iter().map(|_| Vec::with_capacity(column_count)).collect();
-    let mut stats = vec![Collected::default(); column_count];
-    let mut unfinished = false;
-    for task in tasks {
-        match task.done.into_inner() {
-            Some(encoded) => {
-                let (encoded, collected) = encoded?;
-                chunks[task.row_group].push(encoded);
-                stats[task.column].merge(collected);
-            }
-            None => unfinished = true,
-        }
-    }
-    if unfinished {
-        return Err(ParquetError::General("a column was not encoded".to_owned()));
-    }
-    Ok((chunks, stats))
-}
-
-fn thread_count(rows: &SegmentRows, task_count: usize) -> usize {
-    if rows.bytes < ONE_THREAD_BYTES_MAX {
-        return 1;
-    }
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    cores.min(ENCODING_THREADS_MAX).min(task_count)
-}
-
-fn encode_column(
-    field: &Field,
-    column: usize,
-    rows: &SegmentRows,
-    range: Range<usize>,
-    mut writers: Vec<ArrowColumnWriter>,
-) -> Result<EncodedColumn, ParquetError> {
-    let mut collected = Collected::default();
-    let mut write = |array: &ArrayRef| -> Result<(), ParquetError> {
-        collected.merge(Collected::of(array));
-        for (leaf, writer) in compute_leaves(field, array)?.iter().zip(&mut writers) {
-            writer.write(leaf)?;
-        }
-        Ok(())
-    };
-    match &rows.order {
-        None => {
-            let mut start = 0;
-            for batch in &rows.batches {
-                let end = start + batch.num_rows();
-                let (first, last) = (range.start.max(start), range.end.min(end));
-                if first < last {
-                    write(&batch.column(column).slice(first - start, last - first))?;
-                }
-                start = end;
-            }
-        }
-        Some(order) => {
-            let arrays: Vec<&dyn Array> =
-                rows.batches.iter().map(|batch| batch.column(column).as_ref()).collect();
-            write(&interleave(&arrays, &order[range])?)?;
-        }
-    }
-    let chunks =
-        writers.into_iter().map(ArrowColumnWriter::close).collect::<Result<Vec<_>, _>>()?;
-    Ok((chunks, collected))
-}
-
-/// Parquet columns that one Arrow column becomes.
-fn leaf_count(data_type: &DataType) -> usize {
-    match data_type {
-        DataType::List(field) | DataType::FixedSizeList(field, _) | DataType::Map(field, _) => {
-            leaf_count(field.data_type())
-        }
-        DataType::Struct(fields) => fields.iter().map(|field| leaf_count(field.data_type())).sum(),
-        _ => 1,
+/// What the storage said, if it was the cause.
+fn write_error(
+    id: SegmentId,
+    failure: &Mutex<Option<io::Error>>,
+    error: &ParquetError,
+) -> WriteError {
+    match failure.lock().take() {
+        Some(source) => WriteError::Io { segment: id, source },
+        None => WriteError::Encode { segment: id, reason: error.to_string() },
     }
 }
 
-fn properties(layout: &TableLayout, rows: &SegmentRows) -> Result<WriterProperties, ParquetError> {
-    let plain = rows.bytes < PLAIN_BYTES_MAX;
-    let compression = if plain { Compression::UNCOMPRESSED } else { COMPRESSION };
-    let mut builder = WriterProperties::builder()
-        .set_created_by(concat!("coverline ", env!("CARGO_PKG_VERSION")).to_owned())
-        .set_compression(compression)
-        .set_dictionary_enabled(!plain)
-        .set_statistics_enabled(EnabledStatistics::Page)
-        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS_MAX));
-    for (position, field) in layout.schema.fields().iter().enumerate() {
-        let path = || ColumnPath::new(vec![field.name().clone()]);
-        let is_time = matches!(field.data_type(), DataType::Timestamp(_, _));
-        if is_time || layout.index == Some(position) {
-            builder = builder
-                .set_column_dictionary_enabled(path(), false)
-                .set_column_encoding(path(), Encoding::DELTA_BINARY_PACKED);
-        } else if !plain && field.data_type().is_floating() && !repeats_itself(rows, position) {
-            builder = builder.set_column_dictionary_enabled(path(), false);
-        }
-    }
-    Ok(builder.build())
-}
-
-/// Whether a float column has few enough distinct values for a dictionary to pay, judged by its first rows.
-fn repeats_itself(rows: &SegmentRows, column: usize) -> bool {
-    let Some(batch) = rows.batches.first() else { return false };
-    let array = batch.column(column);
-    let sample = array.slice(0, array.len().min(DICTIONARY_SAMPLE_ROWS));
-    let mut bits: Vec<u64> = match sample.data_type() {
-        DataType::Float64 => {
-            sample.as_primitive::<Float64Type>().iter().flatten().map(f64::to_bits).collect()
-        }
-        DataType::Float32 => {
-            let values = sample.as_primitive::<Float32Type>().iter().flatten();
-            values.map(|value| u64::from(value.to_bits())).collect()
-        }
-        _ => return true,
-    };
-    let count = bits.len();
-    bits.sort_unstable();
-    bits.dedup();
-    // Fifteen sixteenths of a sample are distinct when it is drawn from about eight times as many values, a quarter of a row
-    // group: from there on a dictionary is hardly shorter than the values.
-    bits.len() * 16 <= count * 15
-}
-
-/// Output that counts and hashes what goes through.
-#[derive(Debug)]
-struct CheckedOutput {
-    staged: Box<dyn Staged>,
-    /// The storage's error, kept aside because the Parquet writer passes some of them on as mere text.
-    failure: Arc<Mutex<Option<io::Error>>>,
-    written: u64,
-    digest: blake3::Hasher,
-    /// Of the bytes since it was taken last.
-    crc32c: u32,
-    /// The last bytes written.
-    last: [u8; FOOTER_TRAILER_BYTES as usize],
-}
-
-impl CheckedOutput {
-    fn new(staged: Box<dyn Staged>, failure: Arc<Mutex<Option<io::Error>>>) -> Self {
-        Self {
-            staged,
-            failure,
-            written: 0,
-            digest: blake3::Hasher::new(),
-            crc32c: 0,
-            last: [0; FOOTER_TRAILER_BYTES as usize],
-        }
-    }
-
-    /// Keeps the error and hands on one like it.
-    fn note(&self, error: io::Error) -> io::Error {
-        let like = io::Error::new(error.kind(), error.to_string());
-        // A call that was merely interrupted is made again.
-        if error.kind() != io::ErrorKind::Interrupted {
-            *self.failure.lock() = Some(error);
-        }
-        like
-    }
-
-    fn take_crc32c(&mut self) -> u32 {
-        std::mem::take(&mut self.crc32c)
-    }
-}
-
-impl Write for CheckedOutput {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let count = self.staged.write(bytes).map_err(|error| self.note(error))?;
-        let bytes = &bytes[..count];
-        self.written += count as u64;
-        self.digest.update(bytes);
-        self.crc32c = crc32c::crc32c_append(self.crc32c, bytes);
-        let length = self.last.len();
-        let new = &bytes[count - count.min(length)..];
-        self.last.copy_within(new.len().., 0);
-        self.last[length - new.len()..].copy_from_slice(new);
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.staged.flush().map_err(|error| self.note(error))
+/// The range that spans both; values compare by `key`.
+fn joined<T, K: Ord>(
+    left: Option<(T, T)>,
+    right: Option<(T, T)>,
+    key: impl Fn(&T) -> K,
+) -> Option<(T, T)> {
+    match (left, right) {
+        (Some((min, max)), Some((other_min, other_max))) => Some((
+            if key(&other_min) < key(&min) { other_min } else { min },
+            if key(&other_max) > key(&max) { other_max } else { max },
+        )),
+        (left, right) => left.or(right),
     }
 }
 

@@ -1,12 +1,19 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-use arrow::array::{Float64Array, Int64Array, RecordBatch, StringArray, TimestampSecondArray};
-use arrow::datatypes::TimeUnit;
+use std::io::Write;
+
+use arrow::array::{
+    ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringArray, TimestampSecondArray,
+};
+use arrow::compute::concat_batches;
+use arrow::datatypes::{DataType, TimeUnit};
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::basic::Encoding;
 use uuid::Uuid;
 
-use super::super::buffer::{CheckedBatch, SegmentBuffer, index_values};
+use super::super::buffer::{CheckedBatch, SORTED_BUFFER_BYTES, SegmentBuffer, index_values};
+use super::super::row_group::ROW_GROUP_ROWS_MAX;
 use super::*;
 use crate::schema::{IndexSpec, TableSpec};
 use crate::types::{BucketWidth, encode_entities};
@@ -76,6 +83,10 @@ fn rows(rows: &[(&str, i64)]) -> RecordBatch {
 }
 
 fn collected(layout: &TableLayout, batches: &[RecordBatch]) -> SegmentRows {
+    buffered(layout, batches).finish()
+}
+
+fn buffered(layout: &TableLayout, batches: &[RecordBatch]) -> SegmentBuffer {
     let mut buffer = SegmentBuffer::new(layout);
     for batch in batches {
         let batch =
@@ -88,13 +99,13 @@ fn collected(layout: &TableLayout, batches: &[RecordBatch]) -> SegmentRows {
             CheckedBatch { batch, keys, rows: numbers, index, delta: CoverageDelta::default() };
         buffer.push(checked, bytes);
     }
-    buffer.finish()
+    buffer
 }
 
 fn write(rows: SegmentRows, room: usize) -> Result<(StagedSegment, Bytes), WriteError> {
     let file = Arc::new(Mutex::new(Vec::new()));
     let staged = Box::new(Memory { file: Arc::clone(&file), room });
-    let segment = write_segment(SegmentId(Uuid::from_u128(1)), &layout(), rows, staged)?;
+    let segment = write_segment(SegmentId(Uuid::from_u128(1)), &Arc::new(layout()), rows, staged)?;
     let bytes = Bytes::from(std::mem::take(&mut *file.lock()));
     Ok((segment, bytes))
 }
@@ -161,12 +172,81 @@ fn sorted_rows_are_not_moved() {
     let layout = layout();
     let batches = [rows(&[("A", 1), ("A", 2)]), rows(&[("A", 2), ("B", 0)])];
     let input = collected(&layout, &batches);
-    assert!(input.order.is_none() && input.sorted);
+    assert!(input.order.is_none() && input.places.is_some());
     let (segment, _) = write(input, usize::MAX).unwrap();
     assert_eq!(segment.meta.row_count, 4);
     for unsorted in [[("A", 2), ("A", 1)], [("B", 0), ("A", 5)]] {
         assert!(collected(&layout, &[rows(&unsorted)]).order.is_some());
     }
+}
+
+/// Rows of one symbol from `start` on, a second apart.
+fn ascending(symbol: &str, start: i64, count: i64) -> RecordBatch {
+    rows(&(start..start + count).map(|second| (symbol, second)).collect::<Vec<_>>())
+}
+
+#[test]
+fn parts_become_one_segment_as_the_whole_would() {
+    let layout = Arc::new(layout());
+    let batches = [
+        ascending("A", 0, 50_000),
+        ascending("A", 50_000, 100_000),
+        ascending("B", -7, 3_000),
+        ascending("B", 2_993, 90_000),
+        ascending("C", 0, 1),
+    ];
+    let (whole, whole_bytes) = write(collected(&layout, &batches), usize::MAX).unwrap();
+
+    let file = Arc::new(Mutex::new(Vec::new()));
+    let staged = Box::new(Memory { file: Arc::clone(&file), room: usize::MAX });
+    let id = SegmentId(Uuid::from_u128(1));
+    let parts = batches.each_ref().map(|batch| collected(&layout, std::slice::from_ref(batch)));
+    let mut writer = SegmentWriter::create(id, &layout, &parts[0], staged).unwrap();
+    for part in parts {
+        assert!(writer.takes(&part));
+        writer.write(part, false).unwrap();
+    }
+    assert!(!writer.takes(&collected(&layout, &[rows(&[("B", 9_000_000)])])), "B after C");
+    assert!(writer.takes(&collected(&layout, &[rows(&[("C", 0)])])), "equal rows are in order");
+    let segment = writer.finish().unwrap();
+    let bytes = Bytes::from(std::mem::take(&mut *file.lock()));
+
+    let (meta, whole) = (&segment.meta, &whole.meta);
+    assert_eq!(&meta.file_digest, blake3::hash(&bytes).as_bytes());
+    assert_eq!(
+        (meta.row_count, meta.sorted, meta.index_range, &meta.entity_range, &meta.columns),
+        (whole.row_count, whole.sorted, whole.index_range, &whole.entity_range, &whole.columns)
+    );
+    let mut end = FIRST_ROW_GROUP_BYTE;
+    for group in &meta.row_groups {
+        assert_eq!(group.start, end);
+        end = group.end;
+        let range = group.start as usize..group.end as usize;
+        assert_eq!(group.crc32c, crc32c::crc32c(&bytes[range]));
+        assert!(group.row_count <= ROW_GROUP_ROWS_MAX as u64);
+    }
+    assert_eq!(meta.tail_crc32c, crc32c::crc32c(&bytes[end as usize..]));
+    let read = |bytes: Bytes| {
+        let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).unwrap().build().unwrap();
+        let batches: Vec<_> = reader.map(Result::unwrap).collect();
+        concat_batches(&batches[0].schema(), &batches).unwrap()
+    };
+    assert_eq!(read(bytes), read(whole_bytes));
+}
+
+#[test]
+fn rows_in_order_do_not_wait_to_be_sorted() {
+    let layout = layout();
+    let in_order = ascending("A", 0, 100_000);
+    let bytes = in_order.get_array_memory_size();
+    let mut batches = vec![in_order; SORTED_BUFFER_BYTES.div_ceil(bytes)];
+    assert!(!buffered(&layout, &batches).is_full(), "the second batch goes back in time");
+    for (number, batch) in batches.iter_mut().enumerate() {
+        *batch = ascending("A", 100_000 * number as i64, 100_000);
+    }
+    assert!(buffered(&layout, &batches).is_full());
+    batches.pop();
+    assert!(!buffered(&layout, &batches).is_full());
 }
 
 #[test]
