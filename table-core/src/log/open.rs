@@ -107,7 +107,7 @@ async fn replay<S: State>(
     if start < target {
         let mut records = std::pin::pin!(log.read_records(start.next(), target));
         while let Some(stored) = records.try_next().await? {
-            state = Some(follow(log, state.as_ref(), &stored)?);
+            state = Some(advance(log, state, &stored)?);
         }
     }
     state.ok_or_else(|| no_records(log))
@@ -135,15 +135,24 @@ pub(crate) fn follow<S: State>(
     state: Option<&S>,
     stored: &StoredRecord,
 ) -> Result<S, LogError> {
+    advance(log, state.cloned(), stored)
+}
+
+/// The same from a state that nobody needs any longer.
+fn advance<S: State>(
+    log: &LogStore,
+    state: Option<S>,
+    stored: &StoredRecord,
+) -> Result<S, LogError> {
     let file = log.record_file(stored.record.version);
-    let before = state.map_or(&frame::NO_RECORD, S::record_digest);
+    let before = state.as_ref().map_or(&frame::NO_RECORD, S::record_digest);
     if stored.previous != *before {
         let what = "it follows another record than the one before it".to_owned();
         return Err(LogError::Damaged { file, what });
     }
     match state {
         None => S::first(&stored.record, stored.digest),
-        Some(state) => state.apply(&stored.record, stored.digest),
+        Some(state) => state.advance(&stored.record, stored.digest),
     }
     .map_err(|error: ReplayError| error.in_file(&file))
 }

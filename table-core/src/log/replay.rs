@@ -86,11 +86,15 @@ pub(crate) trait State: std::fmt::Debug + Clone + Send + Sync + 'static {
 
     /// The state after the next record.
     fn apply(&self, record: &Record, digest: Digest) -> Result<Self, ReplayError> {
-        check_continuity(self, record)?;
-        let mut next = self.clone();
-        next.fold(record)?;
-        next.seal(digest);
-        Ok(next)
+        self.clone().advance(record, digest)
+    }
+
+    /// The same from a state that nobody needs any longer: parts that no clone shares are changed where they are, not copied.
+    fn advance(mut self, record: &Record, digest: Digest) -> Result<Self, ReplayError> {
+        check_continuity(&self, record)?;
+        self.fold(record)?;
+        self.seal(digest);
+        Ok(self)
     }
 
     /// What a checkpoint keeps.

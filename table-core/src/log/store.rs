@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
@@ -13,8 +14,11 @@ use crate::storage::layout::{self, LogFile};
 use crate::storage::{DurableStore, PutError, PutOutcome};
 use crate::types::{AttemptId, TableId, Version};
 
-/// Records read with one call while a log is replayed.
-const RECORDS_PER_READ: usize = 64;
+/// Records read with one call at most while a log is replayed.
+const RECORDS_PER_READ: u64 = 64;
+
+/// Bytes read with one such call, if its records are as long as those before them: 8 MiB. A record may be longer.
+const BYTES_PER_READ: u64 = 8 << 20;
 
 /// Such calls under way at the same time: one is folded while the next is read.
 const READS_IN_FLIGHT: usize = 2;
@@ -183,20 +187,33 @@ impl LogStore {
         first: Version,
         last: Version,
     ) -> impl Stream<Item = Result<StoredRecord, LogError>> + Send + '_ {
-        let stretches = (first.0..=last.0).step_by(RECORDS_PER_READ).map(move |start| {
-            let end = start.saturating_add(RECORDS_PER_READ as u64 - 1).min(last.0);
-            start..=end
+        // How many records the next call reads: at first one, then up to twice as many each time, as their length allows.
+        let stretch = Arc::new(AtomicU64::new(1));
+        let (planned, mut next) = (Arc::clone(&stretch), first.0);
+        let stretches = std::iter::from_fn(move || {
+            let start = next;
+            let end = start.saturating_add(planned.load(Ordering::Relaxed));
+            next = end.min(last.0.saturating_add(1));
+            (start < next).then_some(start..next)
         });
         futures::stream::iter(stretches)
-            .map(move |versions| async move {
-                let files = versions.clone().map(|version| self.record_file(Version(version)));
-                let found = self.store.read_many(files.collect()).await;
-                let records = versions.zip(found).map(|(version, framed)| {
-                    let version = Version(version);
-                    Self::decode_record(version, self.record_file(version), framed)?
-                        .ok_or_else(|| LogError::Missing { file: self.record_file(version) })
-                });
-                futures::stream::iter(records.collect::<Vec<_>>())
+            .map(move |versions| {
+                let stretch = Arc::clone(&stretch);
+                async move {
+                    let files = versions.clone().map(|version| self.record_file(Version(version)));
+                    let found = self.store.read_many(files.collect()).await;
+                    let bytes: u64 = found.iter().flatten().map(|framed| framed.len() as u64).sum();
+                    let count = versions.end - versions.start;
+                    let fitting = BYTES_PER_READ.saturating_mul(count) / bytes.max(1);
+                    let next = fitting.min(count * 2).clamp(1, RECORDS_PER_READ);
+                    stretch.store(next, Ordering::Relaxed);
+                    let records = versions.zip(found).map(|(version, framed)| {
+                        let version = Version(version);
+                        Self::decode_record(version, self.record_file(version), framed)?
+                            .ok_or_else(|| LogError::Missing { file: self.record_file(version) })
+                    });
+                    futures::stream::iter(records.collect::<Vec<_>>())
+                }
             })
             .buffered(READS_IN_FLIGHT)
             .flatten()
