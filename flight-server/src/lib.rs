@@ -13,6 +13,7 @@ mod command;
 pub mod config;
 mod demo;
 mod engine;
+mod frame;
 mod ingest;
 mod limits;
 mod metadata;

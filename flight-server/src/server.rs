@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow_flight::flight_service_server::FlightServiceServer;
 use futures::{FutureExt, Stream};
 use table_core::Catalog;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -20,6 +19,7 @@ use tracing::{error, info, warn};
 use crate::cancellation;
 use crate::config::ServerConfig;
 use crate::engine::Engine;
+use crate::frame::FrameServer;
 use crate::limits;
 use crate::service::CoverlineService;
 
@@ -148,11 +148,9 @@ async fn serve_engine<C>(
 where
     C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
 {
-    let service = FlightServiceServer::new(CoverlineService::new(Arc::clone(&engine)))
-        .max_decoding_message_size(limits::REQUEST_MESSAGE_BYTES_MAX)
-        .max_encoding_message_size(usize::MAX);
+    let service = FrameServer::new(CoverlineService::new(Arc::clone(&engine)));
     let (health, health_service) = tonic_health::server::health_reporter();
-    health.set_serving::<FlightServiceServer<CoverlineService>>().await;
+    health.set_serving::<FrameServer>().await;
 
     let (draining, drain_started) = oneshot::channel::<()>();
     let alarm = engine.catalog().alarm().clone();
@@ -162,7 +160,7 @@ where
             () = shutdown => {}
             reason = raised.raised() => error!(%reason, "stopping, since the outcome of a commit is unknown"),
         }
-        health.set_not_serving::<FlightServiceServer<CoverlineService>>().await;
+        health.set_not_serving::<FrameServer>().await;
         // The receiver lives as long as the server does.
         let _unheard = draining.send(());
     };

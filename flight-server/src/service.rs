@@ -17,13 +17,14 @@ use arrow_flight::{
     HandshakeRequest, HandshakeResponse, PollInfo, PutResult, SchemaResult, Ticket,
 };
 use futures::stream::{self, BoxStream};
-use futures::{FutureExt, StreamExt};
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use prost::Message;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::error;
 
 use crate::command::{self, AppendTarget, Request as Asked};
 use crate::engine::Engine;
+use crate::frame::Frame;
 use crate::query::{prepared, statement};
 use crate::ticket::{self, Redeemed, StatementTicket};
 use crate::{action, auth, catalog, ingest, limits, metadata, query, status};
@@ -32,7 +33,8 @@ use crate::{action, auth, catalog, ingest, limits, metadata, query, status};
 const CREATE_PREPARED_STATEMENT: &str = "CreatePreparedStatement";
 const CLOSE_PREPARED_STATEMENT: &str = "ClosePreparedStatement";
 
-type Answer<T> = BoxStream<'static, Result<T, Status>>;
+/// A stream of messages to a client.
+pub(crate) type Answer<T> = BoxStream<'static, Result<T, Status>>;
 
 /// The Flight service over one root.
 #[derive(Debug, Clone)]
@@ -82,7 +84,18 @@ impl CoverlineService {
         }
     }
 
-    async fn get(&self, ticket: Ticket) -> Result<Answer<FlightData>, Status> {
+    /// The answer of a DoGet, in the form in which it is served.
+    ///
+    /// # Errors
+    /// What redeeming the ticket returns.
+    pub(crate) async fn get_frames(
+        &self,
+        ticket: Ticket,
+    ) -> Result<Response<Answer<Frame>>, Status> {
+        guarded(self.get(ticket)).await.map(guarded_stream)
+    }
+
+    async fn get(&self, ticket: Ticket) -> Result<Answer<Frame>, Status> {
         let engine = &self.engine;
         match ticket::decode(&ticket)? {
             Redeemed::Statement(StatementTicket::Query(query)) => {
@@ -224,7 +237,8 @@ impl FlightService for CoverlineService {
         &self,
         request: Request<Ticket>,
     ) -> Result<Response<Self::DoGetStream>, Status> {
-        guarded(self.get(request.into_inner())).await.map(guarded_stream)
+        let frames = self.get_frames(request.into_inner()).await?;
+        Ok(frames.map(|frames| frames.map_ok(FlightData::from).boxed()))
     }
 
     async fn do_put(

@@ -18,12 +18,13 @@ use arrow_flight::encode::FlightDataEncoderBuilder;
 use arrow_flight::error::FlightError;
 use arrow_flight::sql::metadata::SqlInfoDataBuilder;
 use arrow_flight::sql::{Command, CommandGetCatalogs, CommandGetTableTypes};
-use arrow_flight::{FlightData, FlightDescriptor, FlightEndpoint, FlightInfo, Ticket};
+use arrow_flight::{FlightDescriptor, FlightEndpoint, FlightInfo, Ticket};
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use tonic::Status;
 
 use crate::engine::Engine;
+use crate::frame::Frame;
 use crate::status;
 
 /// Longest search pattern, bytes. Names are shorter, so a longer one matches nothing but the time it takes.
@@ -74,11 +75,12 @@ pub(crate) async fn schema(_engine: &Arc<Engine>, command: Command) -> Result<Sc
 pub(crate) async fn stream(
     engine: &Arc<Engine>,
     command: Command,
-) -> Result<BoxStream<'static, Result<FlightData, Status>>, Status> {
+) -> Result<BoxStream<'static, Result<Frame, Status>>, Status> {
     let batch = answer(engine, command).await?;
     let messages = FlightDataEncoderBuilder::new()
         .with_schema(batch.schema())
         .build(stream::iter([Ok(batch)]))
+        .map_ok(Frame::from)
         .map_err(|error| flight(&error));
     Ok(messages.boxed())
 }

@@ -14,6 +14,7 @@ use prost::Message;
 use tonic::Status;
 
 use crate::engine::Engine;
+use crate::frame::Frame;
 use crate::ingest::{DecodeLimits, GuardedDecoder};
 use crate::limits;
 use crate::query::plan::{Prepared, QueryPlan};
@@ -230,7 +231,7 @@ pub(crate) async fn run_all(
     prepared: Prepared,
     plan: QueryPlan,
     values: Vec<Vec<ScalarValue>>,
-) -> Result<BoxStream<'static, Result<FlightData, Status>>, Status> {
+) -> Result<BoxStream<'static, Result<Frame, Status>>, Status> {
     let mut values = values.into_iter();
     let Some(first) = values.next() else {
         let schema = prepared.wire_schema(engine, &plan).await?;

@@ -19,6 +19,7 @@ use table_core::schema::{portable_schema, portable_type};
 use tonic::Status;
 
 use crate::engine::Engine;
+use crate::frame::Frame;
 use crate::query::gate::{Gated, Statement};
 use crate::query::plan::{self, Prepared};
 use crate::query::{insert, parameters, statement, stream};
@@ -142,7 +143,7 @@ pub(crate) async fn schema(engine: &Arc<Engine>, handle: &[u8]) -> Result<Schema
 pub(crate) async fn stream(
     engine: &Arc<Engine>,
     handle: &[u8],
-) -> Result<BoxStream<'static, Result<FlightData, Status>>, Status> {
+) -> Result<BoxStream<'static, Result<Frame, Status>>, Status> {
     let prepared = engine.prepared().get(handle)?;
     let rows = prepared.parameters();
     statement::direct_bound(engine, &prepared.sql, &rows).await

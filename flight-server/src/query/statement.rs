@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
-use arrow_flight::{FlightData, FlightDescriptor, FlightInfo};
+use arrow_flight::{FlightDescriptor, FlightInfo};
 use coverline_proto::flight::{QueryTicket, UpdateTicket};
 use futures::stream::BoxStream;
 use tonic::Status;
 
 use crate::engine::Engine;
+use crate::frame::Frame;
 use crate::query::gate::{Gated, Statement};
 use crate::query::plan::{self, Prepared};
 use crate::query::{ddl, insert, parameters, stream};
@@ -92,7 +93,7 @@ async fn planned(
 pub(crate) async fn stream(
     engine: &Arc<Engine>,
     ticket: QueryTicket,
-) -> Result<BoxStream<'static, Result<FlightData, Status>>, Status> {
+) -> Result<BoxStream<'static, Result<Frame, Status>>, Status> {
     let gated = plan::gated(engine, &ticket.sql).await?;
     let prepared = Prepared::at(engine, gated, &ticket.pins).await?;
     let rows = parameters::decode(&ticket.parameters)?;
@@ -106,7 +107,7 @@ pub(crate) async fn stream(
 pub(crate) async fn direct(
     engine: &Arc<Engine>,
     sql: &str,
-) -> Result<BoxStream<'static, Result<FlightData, Status>>, Status> {
+) -> Result<BoxStream<'static, Result<Frame, Status>>, Status> {
     direct_bound(engine, sql, &[]).await
 }
 
@@ -118,7 +119,7 @@ pub(crate) async fn direct_bound(
     engine: &Arc<Engine>,
     sql: &str,
     rows: &[RecordBatch],
-) -> Result<BoxStream<'static, Result<FlightData, Status>>, Status> {
+) -> Result<BoxStream<'static, Result<Frame, Status>>, Status> {
     let gated = plan::gated(engine, sql).await?;
     let prepared = Prepared::newest(engine, gated).await?;
     run(engine, prepared, rows).await
@@ -128,7 +129,7 @@ async fn run(
     engine: &Arc<Engine>,
     prepared: Prepared,
     rows: &[RecordBatch],
-) -> Result<BoxStream<'static, Result<FlightData, Status>>, Status> {
+) -> Result<BoxStream<'static, Result<Frame, Status>>, Status> {
     let plan = prepared.own_query(engine).await?;
     let values = parameters::rows(rows, prepared.gated.parameter_count)?;
     parameters::run_all(engine, prepared, plan, values).await

@@ -2,23 +2,25 @@
 //!
 //! A stream has exactly the schema that was announced for it, nullability included: clients compare the two.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use arrow::array::{Int64Array, RecordBatch, RecordBatchOptions};
+use arrow::buffer::Buffer;
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
-use arrow::ipc::writer::IpcWriteOptions;
-use arrow_flight::encode::FlightDataEncoderBuilder;
-use arrow_flight::error::FlightError;
+use arrow::ipc::writer::{IpcWriteOptions, StreamEncoder};
 use arrow_flight::{
     FlightData, FlightDescriptor, FlightEndpoint, FlightInfo, IpcMessage, SchemaAsIpc, Ticket,
 };
 use bytes::Bytes;
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt};
+use table_core::schema::logical_bytes;
 use tonic::Status;
 
+use crate::frame::Frame;
 use crate::limits;
 use crate::status;
 
@@ -53,32 +55,101 @@ pub(crate) fn flight_info(
     Ok(info)
 }
 
+/// Rows of a message are a multiple of this: then the bits of validity begin with a byte, and are sent as they are.
+const MESSAGE_ROWS_STEP: usize = 64;
+
+/// What stands before the IPC message in a stream: a mark and its length.
+const PREFIX_BYTES: usize = 8;
+
 /// Encodes batches in exactly `schema`. Dropping the stream drops `batches`, and with it the query.
-pub(crate) fn encode<S>(
-    schema: SchemaRef,
-    batches: S,
-) -> BoxStream<'static, Result<FlightData, Status>>
+pub(crate) fn encode<S>(schema: SchemaRef, batches: S) -> BoxStream<'static, Result<Frame, Status>>
 where
     S: Stream<Item = Result<RecordBatch, Status>> + Send + 'static,
 {
-    let announced = Arc::clone(&schema);
-    let batches = batches.map(move |batch| {
-        batch.and_then(|batch| conform(&batch, &announced)).map_err(FlightError::from)
+    let announced: FlightData = SchemaAsIpc::new(&schema, &IpcWriteOptions::default()).into();
+    let first = stream::iter([Ok(Frame::from(announced))]);
+    let mut encoder = match BatchEncoder::new(schema) {
+        Ok(encoder) => encoder,
+        Err(status) => return first.chain(stream::iter([Err(status)])).boxed(),
+    };
+    let rows = batches.map(move |batch| encoder.encode(&batch?)).flat_map(|frames| {
+        stream::iter(match frames {
+            Ok(frames) => frames.into_iter().map(Ok).collect(),
+            Err(status) => vec![Err(status)],
+        })
     });
-    FlightDataEncoderBuilder::new()
-        .with_schema(schema)
-        .with_max_flight_data_size(limits::RESPONSE_MESSAGE_BYTES)
-        .build(batches)
-        .map(|message| message.map_err(flight_error))
-        .boxed()
+    // What comes after an error means nothing.
+    let mut failed = false;
+    let until_error = move |frame: &Result<Frame, Status>| {
+        let ended = std::mem::replace(&mut failed, frame.is_err());
+        futures::future::ready(!ended)
+    };
+    first.chain(rows).take_while(until_error).boxed()
 }
 
-fn flight_error(error: FlightError) -> Status {
-    match error {
-        FlightError::Tonic(status) => *status,
-        FlightError::Arrow(error) => status::arrow(&error),
-        other => status::internal(format!("a result cannot be encoded: {other}")),
+/// Batches to frames that share their buffers.
+struct BatchEncoder {
+    schema: SchemaRef,
+    ipc: StreamEncoder,
+}
+
+impl BatchEncoder {
+    fn new(schema: SchemaRef) -> Result<Self, Status> {
+        let failed = |error: ArrowError| status::arrow(&error);
+        let mut ipc = StreamEncoder::try_new(&schema).map_err(failed)?;
+        // Its first answer holds the schema, which goes out by itself.
+        ipc.encode(&RecordBatch::new_empty(Arc::clone(&schema))).map_err(failed)?;
+        Ok(Self { schema, ipc })
     }
+
+    fn encode(&mut self, batch: &RecordBatch) -> Result<Vec<Frame>, Status> {
+        let batch = conform(batch, &self.schema)?;
+        let step = rows_per_message(&batch);
+        let mut frames = Vec::with_capacity(batch.num_rows().div_ceil(step).max(1));
+        for start in (0..batch.num_rows()).step_by(step) {
+            let part = batch.slice(start, step.min(batch.num_rows() - start));
+            let buffers = self.ipc.encode(&part).map_err(|error| status::arrow(&error))?;
+            let frame = frame(buffers)
+                .ok_or_else(|| status::internal("a result was encoded as no IPC message"))?;
+            frames.push(frame);
+        }
+        Ok(frames)
+    }
+}
+
+/// Rows of each message but the last, such that a message has about [`limits::RESPONSE_MESSAGE_BYTES`] at most.
+fn rows_per_message(batch: &RecordBatch) -> usize {
+    let rows = batch.num_rows().max(1);
+    let bytes: u64 = batch.columns().iter().map(|column| logical_bytes(column.as_ref())).sum();
+    let messages = bytes.div_ceil(limits::RESPONSE_MESSAGE_BYTES as u64).max(1);
+    let fair = rows.div_ceil(usize::try_from(messages).unwrap_or(rows));
+    match fair {
+        fair if fair < MESSAGE_ROWS_STEP => fair,
+        fair => fair.next_multiple_of(MESSAGE_ROWS_STEP),
+    }
+}
+
+/// The pieces of one IPC message: what its prefix counts is the header, what follows the body.
+fn frame(pieces: Vec<Buffer>) -> Option<Frame> {
+    let mut pieces = VecDeque::from(pieces);
+    let prefix = take(&mut pieces, PREFIX_BYTES)?;
+    let length = u32::from_le_bytes(*prefix.last_chunk()?);
+    let header = take(&mut pieces, usize::try_from(length).ok()?)?;
+    Some(Frame { header: header.into(), body: pieces.into(), ..Frame::default() })
+}
+
+/// Takes bytes off the front.
+fn take(pieces: &mut VecDeque<Buffer>, count: usize) -> Option<Vec<u8>> {
+    let mut taken = Vec::new();
+    while taken.len() < count {
+        let piece = pieces.pop_front()?;
+        let here = piece.len().min(count - taken.len());
+        taken.extend_from_slice(piece.get(..here)?);
+        if here < piece.len() {
+            pieces.push_front(piece.slice(here));
+        }
+    }
+    Some(taken)
 }
 
 /// A batch in the announced schema.
@@ -120,10 +191,110 @@ pub(crate) fn count_schema() -> SchemaRef {
 /// INTERNAL when the batch cannot be made.
 pub(crate) fn count_stream(
     record_count: i64,
-) -> Result<BoxStream<'static, Result<FlightData, Status>>, Status> {
+) -> Result<BoxStream<'static, Result<Frame, Status>>, Status> {
     let schema = count_schema();
     let column = Arc::new(Int64Array::from(vec![record_count]));
     let batch = RecordBatch::try_new(Arc::clone(&schema), vec![column])
         .map_err(|error| status::arrow(&error))?;
     Ok(encode(schema, stream::iter([Ok(batch)])))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+mod tests {
+    use arrow::array::{ArrayRef, BooleanArray, Float64Array, ListArray, StringArray};
+    use arrow::compute::concat_batches;
+    use arrow::datatypes::Int32Type;
+    use arrow_flight::decode::FlightRecordBatchStream;
+    use futures::TryStreamExt;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn rows(count: usize, width: usize) -> RecordBatch {
+        let some = |row: usize, every: usize| row % every != 1;
+        let strings = (0..count).map(|row| some(row, 3).then(|| "x".repeat(row % (width + 1))));
+        let lists = (0..count).map(|row| {
+            some(row, 5).then(|| (0..row % 4).map(|i| Some(i as i32)).collect::<Vec<_>>())
+        });
+        let columns: Vec<(&str, ArrayRef)> = vec![
+            (
+                "f",
+                Arc::new(Float64Array::from_iter(
+                    (0..count).map(|row| some(row, 7).then_some(row as f64)),
+                )),
+            ),
+            ("s", Arc::new(StringArray::from_iter(strings))),
+            (
+                "b",
+                Arc::new(BooleanArray::from_iter(
+                    (0..count).map(|row| some(row, 2).then_some(row % 3 == 0)),
+                )),
+            ),
+            ("l", Arc::new(ListArray::from_iter_primitive::<Int32Type, _, _>(lists))),
+            ("n", Arc::new(Int64Array::from_iter_values(0..count as i64))),
+        ];
+        RecordBatch::try_from_iter_with_nullable(
+            columns.into_iter().map(|(name, column)| (name, column, name != "n")),
+        )
+        .unwrap()
+    }
+
+    /// What stock code reads of the frames, and the bytes of each message.
+    async fn read(batches: Vec<RecordBatch>) -> (Vec<RecordBatch>, Vec<usize>) {
+        let schema = batches[0].schema();
+        let frames: Vec<Frame> =
+            encode(schema, stream::iter(batches.into_iter().map(Ok))).try_collect().await.unwrap();
+        let messages: Vec<FlightData> = frames.into_iter().map(FlightData::from).collect();
+        let sizes = messages.iter().map(|message| message.data_body.len()).collect();
+        let messages = stream::iter(messages.into_iter().map(Ok));
+        let read = FlightRecordBatchStream::new_from_flight_data(messages).try_collect().await;
+        (read.unwrap(), sizes)
+    }
+
+    #[tokio::test]
+    async fn messages_are_small_whatever_the_size_of_a_batch() {
+        let batch = rows(100_000, 200);
+        let (read, sizes) = read(vec![batch.clone()]).await;
+        assert_eq!(concat_batches(&batch.schema(), &read).unwrap(), batch);
+        assert!(read.len() > 1);
+        let most = limits::RESPONSE_MESSAGE_BYTES * 5 / 4;
+        assert!(sizes.iter().all(|size| *size <= most), "{sizes:?}");
+    }
+
+    #[tokio::test]
+    async fn a_stream_ends_with_its_error_and_begins_with_its_schema() {
+        let batch = rows(3, 1);
+        let batches = vec![
+            Ok(batch.clone()),
+            Err(Status::internal("x")),
+            Ok(batch.clone()),
+            Ok(batch.clone()),
+        ];
+        let frames: Vec<_> = encode(batch.schema(), stream::iter(batches)).collect().await;
+        assert_eq!(frames.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, true, false]);
+        let (read, sizes) = read(vec![RecordBatch::new_empty(batch.schema())]).await;
+        assert!(read.is_empty() && sizes == [0]);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn stock_code_reads_what_was_sent(
+            counts in prop::collection::vec(1..3_000_usize, 1..4),
+            width in 0..40_usize,
+            skipped in 0..70_usize,
+        ) {
+            // Slices whose bits and offsets begin anywhere.
+            let batches: Vec<RecordBatch> = counts
+                .into_iter()
+                .map(|count| rows(count + skipped, width).slice(skipped, count))
+                .collect();
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let (read, _) = runtime.block_on(read(batches.clone()));
+            let schema = batches[0].schema();
+            let whole = |batches: &[RecordBatch]| concat_batches(&schema, batches).unwrap();
+            prop_assert_eq!(whole(&read), whole(&batches));
+        }
+    }
 }
