@@ -1,4 +1,4 @@
-"""Coverline as a user runs it: a server process, and a pyarrow.flight client over loopback."""
+"""Coverline as a user runs it: a server process, and stock clients over loopback: pyarrow.flight, and ADBC for what has no rows."""
 
 from __future__ import annotations
 
@@ -86,6 +86,12 @@ class Coverline:
         append(self.flight, table, data)
 
     def sql(self, query: str) -> pa.Table:
+        """A query by pyarrow.flight, whose client is C++."""
+        info = self.flight.get_flight_info(flight.FlightDescriptor.for_command(query.encode()))
+        return self.flight.do_get(info.endpoints[0].ticket).read_all()
+
+    def adbc_sql(self, query: str) -> pa.Table:
+        """The same by the ADBC driver, whose client is Go."""
         with self.sql_connection.cursor() as cursor:
             cursor.execute(query)
             return cursor.fetch_arrow_table()

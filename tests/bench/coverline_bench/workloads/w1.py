@@ -1,4 +1,5 @@
-"""W1 trips: bulk ingest of daily files, then Q1 to Q6 over one week and X1 to X5."""
+"""W1 trips: bulk ingest of daily files, then Q1 to Q6 over one week and X1 to X5. Coverline is asked by pyarrow.flight; what the
+ADBC driver takes for the same queries stands beside it."""
 
 from __future__ import annotations
 
@@ -93,6 +94,7 @@ def queries(
         bucket_query = query.replace("{date_bin}", TIME_BUCKET)
         actions = {
             "coverline": lambda: ours.sql(bin_query),
+            "coverline_adbc": lambda: ours.adbc_sql(bin_query),
             "ttf": lambda: session.sql(bin_query),
             "duckdb_parquet": lambda: parquet.sql(bucket_query),
             "duckdb_native": lambda: native.sql(bucket_query),
