@@ -22,6 +22,8 @@ mod crash_tests;
 #[cfg(test)]
 mod flush_tests;
 #[cfg(test)]
+mod remote_tests;
+#[cfg(test)]
 mod sim;
 #[cfg(test)]
 mod tests;

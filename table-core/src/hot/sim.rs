@@ -78,12 +78,20 @@ fn rows_in(batch: &RecordBatch) -> Vec<(String, i64)> {
 
 /// All rows of a snapshot, sorted, read from the files that the log names and from the log.
 pub(super) fn rows_of(disk: &SimDisk, snapshot: &Snapshot) -> Vec<(String, i64)> {
+    rows_from(snapshot, |path| disk.peek(path).map(Bytes::from))
+}
+
+/// The same, its files read by `read`.
+pub(super) fn rows_from(
+    snapshot: &Snapshot,
+    read: impl Fn(&str) -> Option<Bytes>,
+) -> Vec<(String, i64)> {
     let mut rows = Vec::new();
     for segment in &snapshot.segments {
         let path = layout::segment(snapshot.table_id, segment.id);
-        let bytes = disk.peek(&path).unwrap_or_else(|| panic!("{path} is missing"));
+        let bytes = read(&path).unwrap_or_else(|| panic!("{path} is missing"));
         assert_eq!(blake3::hash(&bytes).as_bytes(), &segment.file_digest, "{path}");
-        let reader = ParquetRecordBatchReaderBuilder::try_new(Bytes::from(bytes)).unwrap();
+        let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).unwrap();
         for batch in reader.build().unwrap() {
             rows.extend(rows_in(&batch.unwrap()));
         }

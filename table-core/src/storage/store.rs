@@ -106,7 +106,7 @@ pub trait DurableStore: fmt::Debug + Send + Sync {
     /// Makes durable what exists already: the object and its directory entry (C8).
     ///
     /// # Errors
-    /// Of the storage.
+    /// Of the storage; `NotFound` where there is something to do and no such object.
     async fn sync(&self, path: &str) -> io::Result<()>;
 
     /// Room for new objects, or `None` when the storage cannot tell.

@@ -2,13 +2,16 @@
 //!
 //! [`SimDisk`] is a disk in memory that knows what is durable: it records every operation, fails any of them before or after
 //! its effect, fills up, and builds the states that a crash could leave behind. [`FlakyStore`] stands above any store and
-//! gives the answers that a remote store gives on a bad day.
+//! gives the answers that a remote store gives on a bad day; [`FaultyObjects`] stands below
+//! [`RemoteStore`](super::RemoteStore) and fails its requests, before their effect or after it.
 
 mod crash;
 mod disk;
 mod flaky;
 mod reads;
+mod remote;
 
 pub use crash::{CRASH_STATES_MAX, CrashState};
 pub use disk::{Fault, FaultKind, FaultTime, Fingerprint, Omission, Operation, SimDisk, Step};
 pub use flaky::{FlakyStore, PutFault};
+pub use remote::{FaultyObjects, RemoteFault, RemoteOperation, Request};
