@@ -19,7 +19,7 @@ use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
+use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt};
 use parquet::arrow::arrow_reader::ArrowReaderOptions;
 use parquet::arrow::async_reader::AsyncFileReader;
 use parquet::errors::ParquetError;
@@ -126,9 +126,8 @@ impl SegmentReader {
 
     /// Reads everything behind the last row group (bloom filters, page index, footer) in one go and verifies it.
     async fn load_footer(&self) -> Result<ParquetMetaData, Error> {
-        self.check_size().await?;
         let tail_start = self.meta.row_groups.last().map_or(MAGIC_BYTES, |group| group.end);
-        let tail = self.read(tail_start..self.meta.file_bytes).await?;
+        let tail = self.read_tail(tail_start..self.meta.file_bytes).await?;
         let found = crc32c::crc32c(&tail);
         if found != self.meta.tail_crc32c {
             return Err(self.corrupt(format!(
@@ -195,6 +194,28 @@ impl SegmentReader {
         found.ok_or_else(|| Error::internal("the store returned fewer ranges than were asked for"))
     }
 
+    /// The end of the file. The same answer says how long the file is, which costs no request of its own.
+    async fn read_tail(&self, range: Range<u64>) -> Result<Bytes, Error> {
+        let length = range.end.saturating_sub(range.start);
+        self.metrics.bytes_scanned.add(usize::try_from(length).unwrap_or(usize::MAX));
+        let options =
+            GetOptions { range: Some(GetRange::Bounded(range.clone())), ..GetOptions::default() };
+        let found = match self.store.get_opts(&self.path, options).await {
+            Ok(found) => found,
+            Err(error) => {
+                // A file that shrank gives an error of its own in each store; its size tells.
+                self.check_size().await?;
+                return Err(self.unreadable(error));
+            }
+        };
+        if found.meta.size != self.meta.file_bytes {
+            return Err(self.other_size(found.meta.size));
+        }
+        let bytes = found.bytes().await.map_err(|error| self.unreadable(error))?;
+        self.check_length(&range, &bytes)?;
+        Ok(bytes)
+    }
+
     async fn read(&self, range: Range<u64>) -> Result<Bytes, Error> {
         let mut read = self.read_many(std::slice::from_ref(&range)).await?;
         match (read.pop(), read.pop()) {
@@ -218,14 +239,9 @@ impl SegmentReader {
             }
         };
         for (range, bytes) in ranges.iter().zip(&read) {
-            if bytes.len() as u64 != range.end - range.start {
+            if let Err(error) = self.check_length(range, bytes) {
                 self.check_size().await?;
-                return Err(self.corrupt(format!(
-                    "bytes {}..{} came back as {} bytes",
-                    range.start,
-                    range.end,
-                    bytes.len()
-                )));
+                return Err(error);
             }
         }
         Ok(read)
@@ -234,10 +250,25 @@ impl SegmentReader {
     async fn check_size(&self) -> Result<(), Error> {
         let found = self.store.head(&self.path).await.map_err(|error| self.unreadable(error))?.size;
         if found != self.meta.file_bytes {
-            return Err(self
-                .corrupt(format!("it has {found} bytes, the log says {}", self.meta.file_bytes)));
+            return Err(self.other_size(found));
         }
         Ok(())
+    }
+
+    fn check_length(&self, range: &Range<u64>, bytes: &Bytes) -> Result<(), Error> {
+        if bytes.len() as u64 == range.end.saturating_sub(range.start) {
+            return Ok(());
+        }
+        Err(self.corrupt(format!(
+            "bytes {}..{} came back as {} bytes",
+            range.start,
+            range.end,
+            bytes.len()
+        )))
+    }
+
+    fn other_size(&self, found: u64) -> Error {
+        self.corrupt(format!("it has {found} bytes, the log says {}", self.meta.file_bytes))
     }
 
     fn corrupt(&self, what: impl fmt::Display) -> Error {
