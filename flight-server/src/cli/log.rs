@@ -34,7 +34,7 @@ pub(crate) struct Arguments {
 pub(crate) async fn show(arguments: Arguments) -> Result<Outcome, CliError> {
     let Arguments { table, first, last, target } = arguments;
     target
-        .with(async |client| {
+        .with_reading(async |client| {
             let body = json!({ "table": table, "first": first, "last": last });
             let mut records = client.action("coverline.LogShow", &body).await?;
             let mut out = BufWriter::new(io::stdout());

@@ -33,7 +33,7 @@ enum Format {
 pub(crate) async fn run(arguments: Arguments) -> Result<Outcome, CliError> {
     let Arguments { format, target } = arguments;
     target
-        .with(async |client| {
+        .with_reading(async |client| {
             let tables: Vec<Value> =
                 client.action("coverline.ListTables", &json!({})).await?.try_collect().await?;
             let mut out = BufWriter::new(io::stdout());

@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
+use table_core::Access;
 use table_core::storage::Root;
 
 use super::embedded::Embedded;
@@ -12,6 +13,9 @@ use crate::config::ServerConfig;
 
 /// Server asked when neither a server nor a folder is named.
 pub(crate) const DEFAULT_SERVER: &str = "grpc://127.0.0.1:50051";
+
+/// Why a command that only looks changes nothing.
+const ONLY_LOOKS: &str = "this command only reads";
 
 /// `--server` or `--root`.
 #[derive(Debug, clap::Args)]
@@ -37,11 +41,16 @@ pub(crate) struct Session {
 impl Target {
     /// Connects. End the session with [`Session::close`].
     pub(crate) async fn open(&self) -> Result<Session, CliError> {
+        self.open_for(Access::default()).await
+    }
+
+    async fn open_for(&self, access: Access) -> Result<Session, CliError> {
         match &self.root {
             Some(root) => {
                 let embedded = Embedded::start(ServerConfig {
                     listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
                     disk_floor_bytes: self.disk_floor_bytes,
+                    access,
                     ..ServerConfig::new(root.clone())
                 })
                 .await?;
@@ -60,15 +69,34 @@ impl Target {
         &self,
         work: impl AsyncFnOnce(&Client) -> Result<T, CliError>,
     ) -> Result<T, CliError> {
-        let session = self.open().await?;
-        let result = work(&session.client).await;
-        let closed = session.close().await;
-        let result = result?;
-        closed.map(|()| result)
+        self.open().await?.run(work).await
+    }
+
+    /// The same for work that changes nothing. A store that is only read needs no probe, which is hundreds of requests, and no
+    /// leave to write.
+    pub(crate) async fn with_reading<T>(
+        &self,
+        work: impl AsyncFnOnce(&Client) -> Result<T, CliError>,
+    ) -> Result<T, CliError> {
+        let access = match &self.root {
+            Some(Root::Objects(_)) => Access::ReadOnly { reason: ONLY_LOOKS.to_owned() },
+            Some(Root::Folder(_)) | None => Access::default(),
+        };
+        self.open_for(access).await?.run(work).await
     }
 }
 
 impl Session {
+    async fn run<T>(
+        self,
+        work: impl AsyncFnOnce(&Client) -> Result<T, CliError>,
+    ) -> Result<T, CliError> {
+        let result = work(&self.client).await;
+        let closed = self.close().await;
+        let result = result?;
+        closed.map(|()| result)
+    }
+
     /// Disconnects; a server in this process finishes what it was doing and lets go of its folder.
     pub(crate) async fn close(self) -> Result<(), CliError> {
         drop(self.client);
