@@ -73,6 +73,9 @@ pub struct Overlap {
     pub owner_version: Option<u64>,
     /// The table's version that the append was checked against.
     pub table_version: u64,
+    /// Whether the append has the very rows, in the same order, of the append that owns the example pair: it repeats that one, and
+    /// all of its pairs are that one's. `None` when it is not known, as of owners from before fingerprints were kept.
+    pub identical: Option<bool>,
 }
 
 /// An error of this crate.
@@ -103,17 +106,20 @@ impl Error {
             Some(version) => format!(", since version {version}"),
             None => String::new(),
         };
-        let message = format!(
-            "append to table \"{}\" rejected: {} bucket{} already hold{} rows{entity} (first [{}, {}){owner}); leave those \
-             rows out, append with on_overlap=skip, or list what is free with gaps('{}')",
-            overlap.table,
-            overlap.overlap_count,
-            if overlap.overlap_count == 1 { "" } else { "s" },
-            if overlap.overlap_count == 1 { "s" } else { "" },
-            overlap.bucket_start,
-            overlap.bucket_end,
-            overlap.table,
-        );
+        let Overlap { table, bucket_start, bucket_end, overlap_count: count, .. } = &overlap;
+        let plural = if *count == 1 { "" } else { "s" };
+        let example = format!("{entity} (first [{bucket_start}, {bucket_end}){owner})");
+        let message = match overlap.identical {
+            Some(true) => format!(
+                "append to table \"{table}\" rejected: its {count} bucket{plural} already hold these very rows{example}; \
+                 nothing is left to do"
+            ),
+            _ => format!(
+                "append to table \"{table}\" rejected: {count} bucket{plural} already hold{} rows{example}; leave those rows \
+                 out, append with on_overlap=skip, or list what is free with gaps('{table}')",
+                if *count == 1 { "s" } else { "" },
+            ),
+        };
         Self { kind: ErrorKind::Overlap, message, overlap: Some(Box::new(overlap)), source: None }
     }
 

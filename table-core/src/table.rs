@@ -1,7 +1,6 @@
 //! [`Table`]: the centre. A handle on one table: where snapshots come from and appends go to. Thin; the work is in
 //! `append`, `log`, `scan` and `maintenance`.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
@@ -12,7 +11,6 @@ use futures::TryStreamExt;
 use crate::append::{Append, AppendRequest};
 use crate::catalog::Access;
 use crate::clock::Clock;
-use crate::coverage::CoverageDelta;
 use crate::error::{Error, ErrorKind, Result};
 use crate::hot::Flusher;
 use crate::log::record::Action;
@@ -20,10 +18,7 @@ use crate::log::{Alarm, CommitBody, Decision, Head, LogStore, State, encode_sche
 use crate::schema::TableSpec;
 use crate::snapshot::Snapshot;
 use crate::storage::{DiskSpace, DurableStore};
-use crate::types::{BucketId, EntityKey, IndexType, TableId, Version};
-
-/// Records that [`Table::owner_of`] reads at most before it gives up.
-const OWNER_READS_MAX: usize = 256;
+use crate::types::{TableId, Version};
 
 /// Least room that a disk keeps by default, in bytes: 1 GiB ...
 const DISK_FLOOR_BYTES: u64 = 1 << 30;
@@ -251,63 +246,6 @@ impl Table {
     /// Of the storage; the table is none the worse for it.
     pub async fn checkpoint(&self) -> Result<Version> {
         self.head.checkpoint().await
-    }
-
-    /// The version that owns a covered pair: known of hot rows, else read from the records that added the segments which can
-    /// hold it, newest first. `None` when the pair is not covered, or when too many segments come into question.
-    ///
-    /// # Errors
-    /// `Corrupt`, `Unavailable`.
-    pub async fn owner_of(
-        &self,
-        snapshot: &Snapshot,
-        entity: &EntityKey,
-        bucket: BucketId,
-    ) -> Result<Option<Version>> {
-        let Some(bucketing) = snapshot.bucketing() else { return Ok(None) };
-        if !snapshot.coverage.contains(entity, bucket) {
-            return Ok(None);
-        }
-        // UInt64 values travel as bit patterns: flipping the sign bit gives them their own order.
-        let ordered = |value: i64| match bucketing.index() {
-            IndexType::UInt64 => value ^ i64::MIN,
-            IndexType::Int64 | IndexType::Timestamp(_) => value,
-        };
-        let (start, end) = (ordered(bucketing.start(bucket)), ordered(bucketing.end(bucket)));
-        // `end` saturates at the end of the index, so it is taken as included; one candidate too many does no harm.
-        let in_bucket = |range: Option<(i64, i64)>| {
-            range.is_none_or(|(min, max)| ordered(min) <= end && start <= ordered(max))
-        };
-        let mut hot = snapshot.hot.iter().rev().filter(|rows| in_bucket(rows.index_range));
-        if let Some(rows) = hot.find(|rows| rows.owns(entity, bucket)) {
-            return Ok(Some(rows.version));
-        }
-        let candidates: BTreeSet<Version> = snapshot
-            .segments
-            .iter()
-            .filter(|segment| {
-                let in_entities = segment
-                    .entity_range
-                    .as_ref()
-                    .is_none_or(|(min, max)| min <= entity && entity <= max);
-                in_bucket(segment.index_range) && in_entities
-            })
-            .filter_map(|segment| snapshot.segment_version(segment.id))
-            .collect();
-        for version in candidates.into_iter().rev().take(OWNER_READS_MAX) {
-            let Some(stored) = self.log().read_record(version).await? else { continue };
-            for action in &stored.record.actions {
-                if let Action::CoverageDelta(delta) = action
-                    && let Ok(pairs) = CoverageDelta::decode(&delta.encoded)
-                    && pairs.contains(entity, bucket)
-                {
-                    // A flush says whose rows it moved.
-                    let moved = Some(delta.version).filter(|version| *version != 0);
-                    return Ok(Some(moved.map_or(version, Version)));
-                }
-            }
-        }
-        Ok(None)
     }
 
     /// The commit records from `first` to `last`, both included, oldest first, as JSON values for `coverline log show`.

@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, UInt64Array};
 use arrow::compute::concat_batches;
+use futures::future::join_all;
 use support::root::{HOUR_US, Root, append, append_all, bars, many_bars, read_bars, skip, spec};
-use table_core::append::{AppendRequest, Receipt};
+use table_core::append::{APPEND_ID_BYTES_MAX, AppendRequest, Receipt};
 use table_core::schema::{IndexSpec, TableSpec};
 use table_core::types::{BucketWidth, Version};
 use table_core::{Catalog, CatalogOptions, ErrorKind};
@@ -305,6 +306,108 @@ async fn two_tries_of_one_append_at_once_are_one_append() {
     let slow = slow.commit().await.unwrap();
     assert_eq!((slow.repeated, slow.version), (true, fast.version));
     assert_eq!(table.snapshot().row_count, 3);
+}
+
+/// C4, for tries that share a record, and for such as race on several threads.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_many_tries_at_once_one_commits_and_all_get_its_receipt() {
+    let root = Root::new().await;
+    let table = root.table(spec(), None).await;
+    append(&table, &[bars(&[("Z", 0, 0.0)])]).await.unwrap();
+    for (round, rows) in
+        [bars(&[("A", 0, 1.0), ("B", 0, 2.0)]), many_bars("C", 0)].iter().enumerate()
+    {
+        for together in [true, false] {
+            let key = format!("k{round}{together}");
+            let rows = match together {
+                true => rows.clone(),
+                // Other buckets than in the turn before.
+                false => {
+                    concat_batches(&rows.schema(), &[bars(&[("D", round as i64 * HOUR_US, 1.0)])])
+                        .unwrap()
+                }
+            };
+            let before = table.snapshot().version;
+            let mut open = Vec::new();
+            for _ in 0..8 {
+                let request =
+                    AppendRequest { append_id: Some(key.clone()), ..AppendRequest::default() };
+                let mut append = table.append(request);
+                append.write(rows.clone()).await.unwrap();
+                open.push(append);
+            }
+            let receipts: Vec<_> = match together {
+                // All of them queue up before the first is planned, or nearly so.
+                true => join_all(open.into_iter().map(|append| append.commit())).await,
+                false => {
+                    let tasks = open.into_iter().map(|append| tokio::spawn(append.commit()));
+                    join_all(tasks).await.into_iter().map(Result::unwrap).collect()
+                }
+            };
+            let receipts: Vec<_> = receipts.into_iter().map(Result::unwrap).collect();
+            assert_eq!(table.snapshot().version, before.next());
+            assert_eq!(receipts.iter().filter(|receipt| !receipt.repeated).count(), 1);
+            for receipt in &receipts {
+                let first = Receipt { repeated: receipt.repeated, ..receipts[0].clone() };
+                assert_eq!((*receipt).clone(), first);
+                assert_eq!(receipt.version, before.next());
+            }
+            let record = &table.log_json(before.next(), before.next()).await.unwrap()[0];
+            assert_eq!(record["append_ids"].as_array().unwrap().len(), 1);
+        }
+    }
+    root.rows(&table, &table.snapshot());
+}
+
+/// C4: wherever the rows and the key have gone meanwhile.
+#[tokio::test]
+async fn a_retry_finds_its_first_try_after_flushes_checkpoints_and_restarts() {
+    let mut root = Root::new().await;
+    root.table(spec(), None).await;
+    let rows = |hour: i64| bars(&[("A", hour * HOUR_US, hour as f64), ("B", hour * HOUR_US, 0.5)]);
+    let request = |hour: i64| AppendRequest {
+        append_id: Some(format!("hour-{hour}")),
+        ..AppendRequest::default()
+    };
+    let mut receipts = Vec::new();
+    for hour in 0..4_i64 {
+        let table = root.catalog.table("prices").await.unwrap();
+        receipts.push(append_all(&table, request(hour), &[rows(hour)]).await.unwrap());
+        match hour {
+            0 => {
+                table.flush().await.unwrap();
+            }
+            1 => {
+                table.checkpoint().await.unwrap();
+            }
+            _ => {}
+        }
+        drop(table);
+        root = root.reopened().await;
+        let table = root.catalog.table("prices").await.unwrap();
+        for (past, receipt) in (0..).zip(&receipts) {
+            let again = append_all(&table, request(past), &[rows(past)]).await.unwrap();
+            assert_eq!(again, Receipt { repeated: true, ..receipt.clone() });
+            let other = append_all(&table, request(past), &[rows(past + 10)]).await.unwrap_err();
+            assert_eq!(other.kind(), ErrorKind::Precondition, "{other}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_append_id_is_bounded() {
+    let root = Root::new().await;
+    let table = root.table(spec(), None).await;
+    let request = |bytes: usize| AppendRequest {
+        append_id: Some("k".repeat(bytes)),
+        ..AppendRequest::default()
+    };
+    let rows = bars(&[("A", 0, 1.0)]);
+    let error = append_all(&table, request(APPEND_ID_BYTES_MAX + 1), std::slice::from_ref(&rows))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+    append_all(&table, request(APPEND_ID_BYTES_MAX), &[rows]).await.unwrap();
 }
 
 #[tokio::test]

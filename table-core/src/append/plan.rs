@@ -37,6 +37,8 @@ pub(super) struct AppendPlan {
     pub(super) append_id: Option<KeyedPayload>,
     /// The schema that the rows were normalised to; `None` when the stream had none.
     pub(super) schema: Option<SchemaRef>,
+    /// What the rows are recognised by; `None` on plain tables.
+    pub(super) fingerprint: Option<proto::RowsFingerprint>,
     /// Segments, or inline rows, and the pairs that each is the owner of.
     pub(super) actions: Vec<Action>,
     /// Whether the rows are inline.
@@ -136,9 +138,13 @@ impl AppendPlan {
     }
 }
 
-/// The actions that add one segment, which owns `delta`.
-pub(super) fn segment_actions(meta: &SegmentMeta, delta: &CoverageDelta) -> Vec<Action> {
-    with_pairs(Action::AddSegment(meta.to_proto()), meta.id, delta)
+/// The actions that add one segment, which owns `delta`. `rows` are all those of the append.
+pub(super) fn segment_actions(
+    meta: &SegmentMeta,
+    delta: &CoverageDelta,
+    rows: Option<&proto::RowsFingerprint>,
+) -> Vec<Action> {
+    with_pairs(Action::AddSegment(meta.to_proto()), meta.id, delta, rows)
 }
 
 /// The actions that add encoded rows inline, which own `delta`.
@@ -147,20 +153,27 @@ pub(super) fn inline_actions(
     ipc_stream: Bytes,
     row_count: u64,
     delta: &CoverageDelta,
+    fingerprint: Option<&proto::RowsFingerprint>,
 ) -> Vec<Action> {
     let segment_id = Bytes::copy_from_slice(id.as_bytes());
     let rows =
         proto::InlineRows { segment_id, ipc_stream, row_count, ..proto::InlineRows::default() };
-    with_pairs(Action::InlineRows(rows), id, delta)
+    with_pairs(Action::InlineRows(rows), id, delta, fingerprint)
 }
 
-fn with_pairs(add: Action, id: SegmentId, delta: &CoverageDelta) -> Vec<Action> {
+fn with_pairs(
+    add: Action,
+    id: SegmentId,
+    delta: &CoverageDelta,
+    rows: Option<&proto::RowsFingerprint>,
+) -> Vec<Action> {
     let mut actions = vec![add];
     if !delta.is_empty() {
         actions.push(Action::CoverageDelta(proto::CoverageDelta {
             segment_id: Bytes::copy_from_slice(id.as_bytes()),
             encoded: delta.encode().into(),
             version: 0,
+            rows: rows.cloned(),
         }));
     }
     actions

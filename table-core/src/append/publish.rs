@@ -10,9 +10,9 @@ use coverline_proto::log as proto;
 use parking_lot::Mutex;
 
 use super::Receipt;
+use super::overlap::Meeting;
 use super::plan::{AppendPlan, Planned, Refusal};
-use crate::coverage::CoverageDelta;
-use crate::error::{Error, ErrorKind, Overlap, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::segment::writer::{StagedSegment, WriteError};
 use crate::snapshot::Snapshot;
 use crate::types::Version;
@@ -33,7 +33,7 @@ pub(super) async fn publish(
                 return Ok(Some(receipt(table, &plan, newest.version)));
             }
             Ok(Planned::Repeated(known)) => return Ok(Some(repeated(table, &known))),
-            Err(refusal) => return Err(refused(table, &newest, refusal).await),
+            Err(refusal) => return Err(refused(table, &newest, &plan, refusal).await),
         }
         publish_segments(table, segments).await?;
     }
@@ -69,7 +69,7 @@ pub(super) async fn publish(
         {
             match refusal {
                 Refusal::NoRoom => Ok(None),
-                refusal => Err(refused(table, &snapshot, refusal).await),
+                refusal => Err(refused(table, &snapshot, &plan, refusal).await),
             }
         }
         (_, Ok(snapshot)) => Ok(Some(receipt(table, &plan, snapshot.version))),
@@ -132,10 +132,18 @@ fn repeated(table: &Table, known: &proto::AppendId) -> Receipt {
     }
 }
 
-async fn refused(table: &Arc<Table>, snapshot: &Snapshot, refusal: Refusal) -> Error {
+async fn refused(
+    table: &Arc<Table>,
+    snapshot: &Snapshot,
+    plan: &AppendPlan,
+    refusal: Refusal,
+) -> Error {
     let name = table.name();
     match refusal {
-        Refusal::Overlap(owned) => overlap_error(table, snapshot, &owned).await,
+        Refusal::Overlap(owned) => match Meeting::new(table, snapshot, &owned).await {
+            Ok(meeting) => meeting.conclude(plan.fingerprint.as_ref()),
+            Err(error) => error,
+        },
         Refusal::LostRows(owned) => Error::new(
             ErrorKind::Conflict,
             format!(
@@ -166,36 +174,4 @@ fn key_reused(table: &str, known: &proto::AppendId) -> Error {
             known.key, known.version
         ),
     )
-}
-
-/// The full text of an overlap: how many pairs, one of them, and who owns it.
-pub(super) async fn overlap_error(
-    table: &Arc<Table>,
-    snapshot: &Snapshot,
-    owned: &CoverageDelta,
-) -> Error {
-    let first = owned
-        .iter()
-        .filter_map(|(entity, runs)| Some((entity, runs.bounds()?.first)))
-        .min_by(|a, b| (a.1, a.0).cmp(&(b.1, b.0)));
-    let (Some((entity, bucket)), Some(layout)) = (first, &snapshot.layout) else {
-        return Error::internal("an overlap without pairs");
-    };
-    let Some(bucketing) = &layout.bucketing else {
-        return Error::internal("an overlap in a table without buckets");
-    };
-    // The owner is a courtesy: a log that cannot be read now must not hide the overlap.
-    let owner = table.owner_of(snapshot, entity, bucket).await.unwrap_or_else(|error| {
-        tracing::warn!(%error, "the owner of an overlapped bucket could not be read");
-        None
-    });
-    Error::overlap_with(Overlap {
-        table: table.name(),
-        overlap_count: u64::try_from(owned.pair_count()).unwrap_or(u64::MAX),
-        example_entity: entity.display(&layout.entity_names, &layout.entity_types),
-        bucket_start: bucketing.format(bucketing.start(bucket)),
-        bucket_end: bucketing.format(bucketing.end(bucket)),
-        owner_version: owner.map(|version| version.0),
-        table_version: snapshot.version.0,
-    })
 }

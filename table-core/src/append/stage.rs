@@ -11,11 +11,14 @@ use arrow::array::BooleanArray;
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
+use coverline_proto::log::RowsFingerprint;
 use tokio::task::JoinHandle;
 
-use super::digest::PayloadDigest;
+use super::digest::RowsDigest;
+use super::fingerprint::RunningFingerprint;
+use super::overlap::Meeting;
 use super::plan::{AppendPlan, KeyedPayload, inline_actions, segment_actions, unclaimed};
-use super::publish::{overlap_error, publish, publish_segments, storage_error};
+use super::publish::{publish, publish_segments, storage_error};
 use super::slices::Slices;
 use crate::Table;
 use crate::coverage::CoverageDelta;
@@ -34,6 +37,9 @@ pub const BATCH_ROWS_MAX: usize = 1 << 24;
 
 /// Entities that one append may bring for the first time.
 pub const NEW_ENTITIES_MAX: u64 = 10_000_000;
+
+/// Bytes of an append id at most: tables keep very many of them.
+pub const APPEND_ID_BYTES_MAX: usize = 512;
 
 /// Segments kept without a name, so that a failed append leaves nothing; more are published as they are written, because each
 /// holds a file open.
@@ -54,7 +60,7 @@ pub enum OverlapPolicy {
 pub struct AppendRequest {
     /// See [`OverlapPolicy`].
     pub on_overlap: OverlapPolicy,
-    /// Client-chosen key that makes a retry return the first receipt.
+    /// Client-chosen key that makes a retry return the first receipt. At most [`APPEND_ID_BYTES_MAX`] long.
     pub append_id: Option<String>,
     /// Who appends; empty when authentication is off.
     pub principal: String,
@@ -119,10 +125,23 @@ enum State {
 struct Stream {
     layout: Arc<TableLayout>,
     normalizer: Normalizer,
-    digest: Option<PayloadDigest>,
+    /// Of the rows as they came, when the append has an id.
+    digest: Option<RowsDigest<blake3::Hasher>>,
+    /// Of the rows as they are written, on tables that have coverage.
+    fingerprint: Option<RunningFingerprint>,
     /// The append id is known: the rows are only compared, not checked and not written.
     is_retry: bool,
+    /// The append is refused, and the rest of it is read only to see whether it repeats the one that it met.
+    refused: Option<Meeting>,
     buffer: SegmentBuffer,
+}
+
+/// What an append is, besides its rows, once it was read to its end.
+#[derive(Debug, Default)]
+struct Identity {
+    append_id: Option<KeyedPayload>,
+    schema: Option<SchemaRef>,
+    fingerprint: Option<RowsFingerprint>,
 }
 
 /// Rows of one slice with what they cover.
@@ -170,10 +189,12 @@ impl Append {
 
     /// Takes one batch. The batch is checked whole before any of it is written.
     ///
-    /// The number of pairs in an overlap covers the batches read so far, and that is the first batch that overlaps.
+    /// The number of pairs in an overlap covers the batches read until one overlapped; all pairs of the append if it is identical
+    /// to the one that it met.
     ///
     /// # Errors
-    /// `Overlap` at the first batch that touches an owned pair (policy reject); `SchemaMismatch`, `Invalid` (nulls),
+    /// `Overlap` at the first batch that touches an owned pair (policy reject), unless all rows so far may be those of the
+    /// append that owns it: then later, when they differ, or from [`Append::commit`]. `SchemaMismatch`, `Invalid` (nulls),
     /// `Exhausted` (disk, limits). After an error the append accepts nothing more and can only be dropped.
     pub async fn write(&mut self, batch: RecordBatch) -> Result<()> {
         if let State::Fresh = self.state {
@@ -208,23 +229,27 @@ impl Append {
             State::Fresh => None,
             State::Open(stream) => Some(stream),
         };
-        let mut append_id = None;
-        let mut schema = None;
+        let mut identity = Identity::default();
         if let Some(stream) = stream {
-            let Stream { layout, buffer, digest, .. } = *stream;
-            schema = Some(Arc::clone(&layout.schema));
-            append_id = self
-                .request
-                .append_id
-                .take()
-                .zip(digest)
-                .map(|(key, digest)| KeyedPayload { key, digest: digest.finish() });
+            let Stream { layout, buffer, digest, fingerprint, refused, .. } = *stream;
+            let fingerprint = fingerprint.map(|running| running.value());
+            if let Some(meeting) = refused {
+                return Err(meeting.conclude(fingerprint.as_ref()));
+            }
+            let key = self.request.append_id.take();
+            identity = Identity {
+                append_id: key
+                    .zip(digest)
+                    .map(|(key, digest)| KeyedPayload { key, digest: digest.digest() }),
+                schema: Some(Arc::clone(&layout.schema)),
+                fingerprint,
+            };
             if self.is_small(&buffer) {
                 self.check_open()?;
                 let rows = buffer.finish();
-                let actions = self.inline(&layout, &rows)?;
+                let actions = self.inline(&layout, &rows, identity.fingerprint.as_ref())?;
                 let claimed = rows.delta.clone();
-                let plan = self.plan(&append_id, &schema, actions, claimed, 0);
+                let plan = self.plan(&identity, actions, claimed, 0);
                 if let Some(receipt) = publish(&self.table, plan, Vec::new()).await? {
                     return Ok(receipt);
                 }
@@ -239,10 +264,10 @@ impl Append {
         for segment in &mut segments {
             let delta = std::mem::take(&mut segment.delta);
             let owns = unclaimed(&delta, &claimed);
-            actions.extend(segment_actions(&segment.meta, &owns));
+            actions.extend(segment_actions(&segment.meta, &owns, identity.fingerprint.as_ref()));
             claimed.union(&owns);
         }
-        let plan = self.plan(&append_id, &schema, actions, claimed, segments.len());
+        let plan = self.plan(&identity, actions, claimed, segments.len());
         let receipt = publish(&self.table, plan, segments).await?;
         receipt.ok_or_else(|| Error::internal("an append without inline rows found no room"))
     }
@@ -257,19 +282,23 @@ impl Append {
     }
 
     /// The actions that add the rows inline.
-    fn inline(&self, layout: &TableLayout, rows: &SegmentRows) -> Result<Vec<Action>> {
+    fn inline(
+        &self,
+        layout: &TableLayout,
+        rows: &SegmentRows,
+        fingerprint: Option<&RowsFingerprint>,
+    ) -> Result<Vec<Action>> {
         let encoded = rows.to_batch(&layout.schema).and_then(|batch| hot::encode(&batch));
         let encoded = encoded
             .map_err(|error| Error::internal(format!("rows could not be encoded: {error}")))?;
         let id = SegmentId(self.table.clock().new_id());
-        Ok(inline_actions(id, encoded, rows.row_count as u64, &rows.delta))
+        Ok(inline_actions(id, encoded, rows.row_count as u64, &rows.delta, fingerprint))
     }
 
     /// What is to be committed; inline rows when there is no segment.
     fn plan(
         &self,
-        append_id: &Option<KeyedPayload>,
-        schema: &Option<SchemaRef>,
+        identity: &Identity,
         actions: Vec<Action>,
         claimed: CoverageDelta,
         segment_count: usize,
@@ -277,8 +306,9 @@ impl Append {
         AppendPlan {
             principal: self.request.principal.clone(),
             on_overlap: self.request.on_overlap,
-            append_id: append_id.clone(),
-            schema: schema.clone(),
+            append_id: identity.append_id.clone(),
+            schema: identity.schema.clone(),
+            fingerprint: identity.fingerprint.clone(),
             is_inline: segment_count == 0 && !actions.is_empty(),
             actions,
             claimed,
@@ -289,18 +319,28 @@ impl Append {
     }
 
     fn open(&self, incoming: &SchemaRef) -> Result<Stream> {
+        let id_bytes = self.request.append_id.as_ref().map_or(0, String::len);
+        if id_bytes > APPEND_ID_BYTES_MAX {
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                format!(
+                    "the append id has {id_bytes} bytes; at most {APPEND_ID_BYTES_MAX} are allowed"
+                ),
+            ));
+        }
         let snapshot = self.table.snapshot();
         let layout = match &snapshot.layout {
             Some(layout) => Arc::clone(layout),
             None => Arc::new(snapshot.spec.bind(&adopted_schema(incoming))?),
         };
         let normalizer = Normalizer::for_layout(incoming, &layout)?;
-        let digest =
-            self.request.append_id.as_ref().map(|_| PayloadDigest::new(layout.schema.as_ref()));
+        let schema = layout.schema.as_ref();
         Ok(Stream {
             normalizer,
-            digest,
+            digest: self.request.append_id.as_ref().map(|_| RowsDigest::new(schema)),
+            fingerprint: layout.bucketing.as_ref().map(|_| RunningFingerprint::new(schema)),
             is_retry: self.knows_append_id(&snapshot),
+            refused: None,
             buffer: SegmentBuffer::new(&layout),
             layout,
         })
@@ -332,9 +372,20 @@ impl Append {
             if stream.is_retry {
                 continue;
             }
+            let skips = self.request.on_overlap == OverlapPolicy::Skip;
+            if let Some(fingerprint) = stream.fingerprint.as_mut().filter(|_| !skips) {
+                fingerprint.update(normalized.columns(), normalized.num_rows());
+                if let Some(meeting) = &mut stream.refused {
+                    meeting.compare(fingerprint, bytes)?;
+                    continue;
+                }
+            }
             let Some(checked) = self.check(stream, normalized, batch, &slices).await? else {
                 continue;
             };
+            if let Some(fingerprint) = stream.fingerprint.as_mut().filter(|_| skips) {
+                fingerprint.update(checked.batch.columns(), checked.batch.num_rows());
+            }
             self.row_count += checked.batch.num_rows() as u64;
             stream.buffer.push(checked, usize::try_from(bytes).unwrap_or(usize::MAX));
             if stream.buffer.is_full() {
@@ -377,7 +428,8 @@ impl Append {
             }
             if self.request.on_overlap == OverlapPolicy::Reject {
                 self.count_overlap(stream, whole, slices, &snapshot, &mut owned);
-                return Err(overlap_error(&self.table, &snapshot, &owned).await);
+                let meeting = Meeting::new(&self.table, &snapshot, &owned).await?;
+                return self.meet(stream, meeting, &located.delta).map(|()| None);
             }
             let free = free_rows(&located.keys, &located.rows, &located.buckets, &owned);
             let row_count = batch.num_rows();
@@ -455,8 +507,26 @@ impl Append {
         }
     }
 
+    /// Refuses the append, at once or, if its rows may be those of the append that it met, when that is known.
+    fn meet(&mut self, stream: &mut Stream, meeting: Meeting, met: &CoverageDelta) -> Result<()> {
+        let seen = [&self.claimed, stream.buffer.delta(), met];
+        let ours = stream.fingerprint.as_ref();
+        let may_repeat = ours.and_then(|ours| meeting.may_repeat(&seen, ours));
+        if may_repeat != Some(true) {
+            return Err(meeting.refusal(may_repeat));
+        }
+        stream.refused = Some(meeting);
+        self.let_go(stream);
+        Ok(())
+    }
+
     fn become_retry(&mut self, stream: &mut Stream) {
         stream.is_retry = true;
+        self.let_go(stream);
+    }
+
+    /// Forgets the rows taken so far, none of which will be written.
+    fn let_go(&mut self, stream: &mut Stream) {
         stream.buffer = SegmentBuffer::new(&stream.layout);
         self.discard();
         self.claimed = CoverageDelta::default();

@@ -126,6 +126,7 @@ impl FlushPlan {
                 segment_id: bytes(&meta.id),
                 encoded: pairs.encode().into(),
                 version: version.0,
+                rows: None,
             })
         });
         let add = Action::AddSegment(meta.to_proto());

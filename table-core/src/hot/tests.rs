@@ -87,6 +87,7 @@ fn pairs_action(number: u128, rows: &[(&str, i64)], version: u64) -> Action {
         segment_id: bytes_of(id(number)),
         encoded: pairs(rows).encode().into(),
         version,
+        rows: None,
     })
 }
 

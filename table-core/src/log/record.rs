@@ -146,6 +146,10 @@ fn action_json(action: &Action, layout: Option<&TableLayout>) -> Value {
             if delta.version != 0 {
                 pairs["owner_version"] = delta.version.into();
             }
+            if let Some(rows) = &delta.rows {
+                pairs["append_rows"] = rows.row_count.into();
+                pairs["append_digest"] = hex(&rows.digest).into();
+            }
             json!({ "coverage_delta": pairs })
         }
         Action::SetSchema(set) => {
