@@ -34,4 +34,6 @@ pub(crate) use walk::{Walked, walk};
 #[cfg(test)]
 mod group_tests;
 #[cfg(test)]
+mod horizon_tests;
+#[cfg(test)]
 mod tests;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use coverline_proto::log as proto;
 use imbl::{HashMap, Vector};
 
+use super::group::GROUP_COMMITS_MAX;
 use super::record::{Action, Record};
 use super::{Digest, LogError, decode_schema, decode_spec};
 use crate::coverage::{Coverage, CoverageDelta};
@@ -18,14 +19,29 @@ use crate::segment::SegmentMeta;
 use crate::snapshot::Snapshot;
 use crate::types::{SegmentId, TableId, Version};
 
-/// An append id is remembered at least this long, in microseconds: 7 days, unless [`APPEND_ID_COUNT_MAX`] cuts in.
-pub const APPEND_ID_HORIZON_US: i64 = 7 * 24 * 60 * 60 * 1_000_000;
+/// How long append ids are remembered (C4).
+#[derive(Debug, Clone, Copy)]
+pub struct AppendIdHorizon {
+    /// For at least this long, in microseconds ...
+    pub time_us: i64,
+    /// ... and for at least this many commits, whatever the clock does ...
+    pub commits: u64,
+    /// ... as long as a table has no more ids than this, some hundred bytes each. Beyond it the oldest go first.
+    pub count_max: usize,
+}
 
-/// An append id is remembered at least until this many younger ones are known.
-pub const APPEND_ID_HORIZON_COUNT: usize = 100_000;
+/// The horizon of every table: 7 days and 100,000 commits, as long as these bring no more than a million ids.
+pub const APPEND_ID_HORIZON: AppendIdHorizon = AppendIdHorizon {
+    time_us: 7 * 24 * 60 * 60 * 1_000_000,
+    commits: 100_000,
+    count_max: 1_000_000,
+};
 
-/// Append ids remembered at most, however young they are.
-pub const APPEND_ID_COUNT_MAX: usize = 10 * APPEND_ID_HORIZON_COUNT;
+/// Append ids that are forgotten at one commit: more than a commit can bring, so that their number is bounded, and few enough to
+/// cost it no time, however many grow old at once.
+const APPEND_IDS_FORGOTTEN_MAX: usize = 1_024;
+
+const _: () = assert!(APPEND_IDS_FORGOTTEN_MAX > GROUP_COMMITS_MAX);
 
 /// Why a record does not follow from what came before it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -81,7 +97,7 @@ pub(crate) trait State: std::fmt::Debug + Clone + Send + Sync + 'static {
     /// whole. The digest is left as it is, since only the whole record has one. Costs in proportion to the part.
     fn fold(&mut self, part: &Record) -> Result<(), ReplayError>;
 
-    /// Gives the state the digest of the record that is folded in whole by now.
+    /// Gives the state the digest of the record that is folded in whole by now, and does what is done once for each record.
     fn seal(&mut self, digest: Digest);
 
     /// The state after the next record.
@@ -162,6 +178,7 @@ impl State for Snapshot {
 
     fn seal(&mut self, digest: Digest) {
         self.record_digest = digest;
+        self.forget_appends(&APPEND_ID_HORIZON);
     }
 
     fn save(&self) -> proto::Checkpoint {
@@ -243,7 +260,6 @@ impl Snapshot {
             let id = proto::AppendId { commit_time_us: record.commit_time_us, ..id.clone() };
             self.remember_append(Arc::new(id));
         }
-        self.forget_appends();
         Ok(())
     }
 
@@ -423,17 +439,20 @@ impl Snapshot {
         self.append_order.push_back(id);
     }
 
-    /// Forgets append ids beyond both horizons, oldest first.
-    fn forget_appends(&mut self) {
-        let oldest_kept = self.commit_time_us.saturating_sub(APPEND_ID_HORIZON_US);
-        while self.append_order.len() > APPEND_ID_HORIZON_COUNT {
-            match self.append_order.front() {
-                Some(id) if id.commit_time_us < oldest_kept => {}
-                // A clock that once ran ahead would keep every id for as long as it was ahead.
-                Some(_) if self.append_order.len() > APPEND_ID_COUNT_MAX => {}
-                _ => break,
+    /// Forgets the oldest append ids: those beyond both horizons, and those that are too many. Once for each record, never for
+    /// a part of one, so that replay forgets what the commit loop forgot.
+    pub(super) fn forget_appends(&mut self, horizon: &AppendIdHorizon) {
+        let oldest_time = self.commit_time_us.saturating_sub(horizon.time_us);
+        let newest_gone = self.version.0.checked_sub(horizon.commits);
+        for _ in 0..APPEND_IDS_FORGOTTEN_MAX {
+            let is_beyond = self.append_order.front().is_some_and(|oldest| {
+                oldest.commit_time_us < oldest_time
+                    && newest_gone.is_some_and(|newest_gone| oldest.version <= newest_gone)
+            });
+            if !is_beyond && self.append_order.len() <= horizon.count_max {
+                return;
             }
-            let Some(id) = self.append_order.pop_front() else { break };
+            let Some(id) = self.append_order.pop_front() else { return };
             let key = (id.principal.clone(), id.key.clone());
             // A key that was used again after it had been forgotten belongs to its later use.
             if self.append_ids.get(&key).is_some_and(|known| known.version == id.version) {
