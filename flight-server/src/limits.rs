@@ -31,6 +31,8 @@ pub(crate) const DRAIN_TIME: Duration = Duration::from_secs(30);
 pub(crate) const FIRST_MESSAGE_TIME: Duration = Duration::from_secs(30);
 /// How long an append waits for its next message. People type rows into notebooks, so this is no 30 s.
 pub(crate) const APPEND_IDLE_TIME: Duration = Duration::from_secs(5 * 60);
+/// Bytes of an append id at most. Tables take somewhat more: the ids of single batches end with their number.
+pub(crate) const APPEND_ID_BYTES_MAX: usize = 480;
 /// Messages smaller than this, bytes, are decoded where they arrive; moving them to another thread would cost more.
 pub(crate) const DECODE_INLINE_BYTES_MAX: usize = 256 << 10;
 

@@ -196,3 +196,6 @@ where
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod outcome_tests;

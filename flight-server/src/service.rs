@@ -20,7 +20,6 @@ use futures::stream::{self, BoxStream};
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use prost::Message;
 use tonic::{Request, Response, Status, Streaming};
-use tracing::error;
 
 use crate::command::{self, AppendTarget, Request as Asked};
 use crate::engine::Engine;
@@ -118,14 +117,15 @@ impl CoverlineService {
     ) -> Result<Answer<PutResult>, Status> {
         let engine = &self.engine;
         let (headers, _, mut messages) = request.into_parts();
-        let first = tokio::time::timeout(limits::FIRST_MESSAGE_TIME, messages.message())
-            .await
-            .map_err(|_| {
-            status::deadline(format!(
-                "no message came within {} s; send the descriptor first",
-                limits::FIRST_MESSAGE_TIME.as_secs()
-            ))
-        })??;
+        let first = tokio::time::timeout(limits::FIRST_MESSAGE_TIME, messages.message()).await;
+        let first = first
+            .unwrap_or_else(|_| {
+                Err(status::deadline(format!(
+                    "no message came within {} s; send the descriptor first",
+                    limits::FIRST_MESSAGE_TIME.as_secs()
+                )))
+            })
+            .map_err(status::not_committed)?;
         // ADBC ingests an empty reader by sending nothing at all, not even the descriptor.
         let Some(first) = first else { return Ok(put_count(0)) };
         let Some(descriptor) = &first.flight_descriptor else {
@@ -245,7 +245,10 @@ impl FlightService for CoverlineService {
         &self,
         request: Request<Streaming<FlightData>>,
     ) -> Result<Response<Self::DoPutStream>, Status> {
-        guarded(self.put(request)).await.map(guarded_stream)
+        // Whatever a DoPut does is a change, and so is what goes wrong in it.
+        let answer = guarded(self.put(request)).await.map_err(status::settled)?;
+        let answer = guarded_stream(answer).into_inner();
+        Ok(Response::new(answer.map(|item| item.map_err(status::settled)).boxed()))
     }
 
     async fn do_exchange(
@@ -320,25 +323,15 @@ fn unpack<M: ProstMessageExt>(action: &Action) -> Result<M, Status> {
 async fn guarded<T>(call: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
     match AssertUnwindSafe(call).catch_unwind().await {
         Ok(result) => result,
-        Err(panic) => Err(panicked(panic.as_ref())),
+        Err(panic) => Err(status::panicked(panic.as_ref())),
     }
 }
 
 fn guarded_stream<T: Send + 'static>(answer: Answer<T>) -> Response<Answer<T>> {
     let guarded = AssertUnwindSafe(answer)
         .catch_unwind()
-        .map(|item| item.unwrap_or_else(|panic| Err(panicked(panic.as_ref()))));
+        .map(|item| item.unwrap_or_else(|panic| Err(status::panicked(panic.as_ref()))));
     Response::new(guarded.boxed())
-}
-
-fn panicked(panic: &(dyn std::any::Any + Send)) -> Status {
-    let text = panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no text");
-    error!(panic = text, "a call panicked");
-    status::internal("the call panicked; the server's log says where")
 }
 
 #[cfg(test)]

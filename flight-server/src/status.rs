@@ -14,7 +14,7 @@ use datafusion::parquet::errors::ParquetError;
 use table_core::{Error, ErrorKind, Overlap};
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, StatusExt};
+use tonic_types::{ErrorDetails, ErrorInfo, StatusExt};
 use tracing::{error, warn};
 
 use crate::limits;
@@ -27,16 +27,59 @@ const TRAILER_ERROR: &str = "x-coverline-error";
 const TRAILER_OVERLAP_COUNT: &str = "x-coverline-overlap-count";
 /// Trailer with one overlapping entity, percent-encoded.
 const TRAILER_OVERLAP_EXAMPLE: &str = "x-coverline-overlap-example";
+/// Trailer with whether the append repeats the one that it overlaps, where that is known.
+const TRAILER_OVERLAP_IDENTICAL: &str = "x-coverline-overlap-identical";
+/// Trailer with whether anything was committed.
+const TRAILER_COMMITTED: &str = "x-coverline-committed";
+/// The same in `ErrorInfo`.
+const COMMITTED: &str = "committed";
+/// Batches of the stream that were committed before the one that failed, in `ErrorInfo`.
+const BATCHES_COMMITTED: &str = "batches_committed";
 /// With this trailer pyarrow exposes the details as `extra_info`, but calls the error an internal one.
 const TRAILER_ARROW_STATUS: &str = "x-arrow-status";
 /// Arrow's code for an error with details.
 const ARROW_STATUS_DETAILED: &str = "45";
 
-/// What is known about the commit of a failed append.
+/// What is known about the commit of a failed change (C2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Committed {
+pub(crate) enum Committed {
+    /// It is not there and never will be.
     No,
+    /// Nobody can tell.
     Unknown,
+}
+
+impl Committed {
+    /// What a code says by itself, without the details of ours.
+    pub(crate) fn by_code(code: Code) -> Self {
+        match code {
+            Code::InvalidArgument
+            | Code::AlreadyExists
+            | Code::Aborted
+            | Code::FailedPrecondition
+            | Code::PermissionDenied
+            | Code::Unauthenticated
+            | Code::ResourceExhausted
+            | Code::OutOfRange
+            | Code::NotFound
+            | Code::Unimplemented
+            // When a server says so. A client that lost its connection says so too, and knows nothing.
+            | Code::Unavailable => Self::No,
+            Code::Ok
+            | Code::Cancelled
+            | Code::Unknown
+            | Code::DeadlineExceeded
+            | Code::Internal
+            | Code::DataLoss => Self::Unknown,
+        }
+    }
+
+    fn text(self) -> &'static str {
+        match self {
+            Self::No => "no",
+            Self::Unknown => "unknown",
+        }
+    }
 }
 
 /// The gRPC code and the reason of a kind.
@@ -77,8 +120,14 @@ pub(crate) fn core(error: &Error) -> Status {
     from_core(error, None)
 }
 
-/// An error of the table engine that ended an append: says whether anything was committed.
+/// An error of the table engine that ended an append before its commit began, so that nothing was committed.
 pub(crate) fn append(error: &Error) -> Status {
+    from_core(error, Some(Committed::No))
+}
+
+/// An error of the table engine that a commit ended with: says whether anything was committed. A bug is not believed to have
+/// stopped in time.
+pub(crate) fn commit(error: &Error) -> Status {
     let committed = match error.kind() {
         ErrorKind::Indeterminate | ErrorKind::Internal => Committed::Unknown,
         _ => Committed::No,
@@ -186,15 +235,61 @@ pub(crate) fn arrow(error: &ArrowError) -> Status {
     }
 }
 
-/// A commit cannot have happened: the source of the rows failed first.
-pub(crate) fn not_committed(mut status: Status) -> Status {
-    let details = status.get_error_details();
-    let Some(info) = details.error_info() else { return status };
-    let mut metadata = info.metadata.clone();
-    metadata.insert("committed".to_owned(), "no".to_owned());
-    let details = ErrorDetails::with_error_info(info.reason.clone(), info.domain.clone(), metadata);
-    let trailers = std::mem::take(status.metadata_mut());
+/// A commit cannot have happened: something before it failed.
+pub(crate) fn not_committed(status: Status) -> Status {
+    with_detail(status, COMMITTED, Committed::No.text())
+}
+
+/// The error of a call that changes something: says whether it did, by its code where nobody knew better.
+pub(crate) fn settled(status: Status) -> Status {
+    let info = status.get_details_error_info();
+    if info.is_some_and(|info| info.metadata.contains_key(COMMITTED)) {
+        return status;
+    }
+    let committed = Committed::by_code(status.code());
+    with_detail(status, COMMITTED, committed.text())
+}
+
+/// The error that ended a stream of commits, with the number of those that stay.
+pub(crate) fn after_batches(status: Status, batch_count: u64) -> Status {
+    with_detail(settled(status), BATCHES_COMMITTED, &batch_count.to_string())
+}
+
+/// A panic below a call. What it says is for the log only.
+pub(crate) fn panicked(panic: &(dyn std::any::Any + Send)) -> Status {
+    let text = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no text");
+    error!(panic = text, "a call panicked");
+    internal("the call panicked; the server's log says where")
+}
+
+/// The same error with one more detail. One that was not made here, but by the transport, gets its first ones.
+fn with_detail(mut status: Status, key: &str, value: &str) -> Status {
+    let info = status.get_details_error_info().unwrap_or_else(|| {
+        ErrorInfo::new(transport_reason(status.code()), ERROR_DOMAIN, HashMap::new())
+    });
+    let mut metadata = info.metadata;
+    metadata.insert(key.to_owned(), value.to_owned());
+    let details = ErrorDetails::with_error_info(info.reason, info.domain, metadata);
+    let mut trailers = std::mem::take(status.metadata_mut());
+    if key == COMMITTED {
+        insert(&mut trailers, TRAILER_COMMITTED, value);
+    }
     Status::with_error_details_and_metadata(status.code(), status.message(), details, trailers)
+}
+
+/// The reason of an error that the transport made.
+fn transport_reason(code: Code) -> &'static str {
+    match code {
+        Code::InvalidArgument => "INVALID",
+        Code::OutOfRange | Code::ResourceExhausted | Code::DeadlineExceeded => "EXHAUSTED",
+        Code::Unimplemented => "UNSUPPORTED",
+        Code::Unavailable | Code::Cancelled => "UNAVAILABLE",
+        _ => "INTERNAL",
+    }
 }
 
 fn plan(message: &str) -> Status {
@@ -283,18 +378,20 @@ fn from_core(error: &Error, committed: Option<Committed>) -> Status {
     }
     let mut details = HashMap::new();
     if let Some(committed) = committed {
-        let value = match committed {
-            Committed::No => "no",
-            Committed::Unknown => "unknown",
-        };
-        details.insert("committed".to_owned(), value.to_owned());
+        details.insert(COMMITTED.to_owned(), committed.text().to_owned());
     }
     let overlap = error.overlap();
     if let Some(overlap) = overlap {
         details.extend(overlap_details(overlap));
     }
     let mut status = build(code, reason, error.message(), details, is_structured(error.kind()));
+    if let Some(committed) = committed {
+        insert(status.metadata_mut(), TRAILER_COMMITTED, committed.text());
+    }
     if let Some(overlap) = overlap {
+        if let Some(identical) = overlap.identical {
+            insert(status.metadata_mut(), TRAILER_OVERLAP_IDENTICAL, &identical.to_string());
+        }
         insert(status.metadata_mut(), TRAILER_OVERLAP_COUNT, &overlap.overlap_count.to_string());
         let example = percent_encode(&overlap.example_entity);
         insert(
@@ -337,6 +434,9 @@ fn overlap_details(overlap: &Overlap) -> Vec<(String, String)> {
     ];
     if let Some(owner) = overlap.owner_version {
         details.push(("owner_version".to_owned(), owner.to_string()));
+    }
+    if let Some(identical) = overlap.identical {
+        details.push(("identical".to_owned(), identical.to_string()));
     }
     details
 }
@@ -413,6 +513,7 @@ mod tests {
             bucket_end: "2025-03-01T01:00:00Z".into(),
             owner_version: Some(7),
             table_version: 9,
+            identical: Some(false),
         })
     }
 
@@ -433,6 +534,7 @@ mod tests {
             ("bucket_end", "2025-03-01T01:00:00Z"),
             ("owner_version", "7"),
             ("table_version", "9"),
+            ("identical", "false"),
         ];
         assert_eq!(info.metadata.len(), expected.len());
         for (key, value) in expected {
@@ -443,25 +545,88 @@ mod tests {
         assert_eq!(trailer("x-coverline-overlap-count"), "3");
         assert_eq!(trailer("x-coverline-overlap-example"), "symbol=\"NVDA %C3%A9\"");
         assert_eq!(trailer("x-arrow-status"), "45");
+        assert_eq!(trailer("x-coverline-committed"), "no");
+        assert_eq!(trailer("x-coverline-overlap-identical"), "false");
     }
 
     #[test]
-    fn only_an_unknown_outcome_says_unknown() {
-        for (kind, code, committed) in [
-            (ErrorKind::Conflict, Code::Aborted, "no"),
-            (ErrorKind::Indeterminate, Code::Unknown, "unknown"),
-            (ErrorKind::Internal, Code::Internal, "unknown"),
-            (ErrorKind::Exhausted, Code::ResourceExhausted, "no"),
-            (ErrorKind::Unavailable, Code::Unavailable, "no"),
-            (ErrorKind::SchemaMismatch, Code::InvalidArgument, "no"),
-            (ErrorKind::Corrupt, Code::DataLoss, "no"),
+    fn an_overlap_of_which_nobody_knows_does_not_say_whether_it_is_identical() {
+        let overlap = Overlap { identical: None, ..overlap().overlap().unwrap().clone() };
+        let status = append(&Error::overlap_with(overlap));
+        assert!(!status.get_details_error_info().unwrap().metadata.contains_key("identical"));
+        assert!(status.metadata().get("x-coverline-overlap-identical").is_none());
+    }
+
+    #[track_caller]
+    fn committed(status: &Status) -> String {
+        let metadata = status.get_details_error_info().unwrap().metadata;
+        let trailer = status.metadata().get("x-coverline-committed").unwrap().to_str().unwrap();
+        assert_eq!(metadata["committed"], trailer);
+        metadata["committed"].clone()
+    }
+
+    /// C2, for every kind: before the commit, after it began, and of a call that does not say where it failed.
+    #[test]
+    fn every_kind_says_whether_anything_was_committed() {
+        for (kind, code, of_commit, of_call) in [
+            (ErrorKind::Invalid, Code::InvalidArgument, "no", "no"),
+            (ErrorKind::SchemaMismatch, Code::InvalidArgument, "no", "no"),
+            (ErrorKind::NotFound, Code::NotFound, "no", "no"),
+            (ErrorKind::AlreadyExists, Code::AlreadyExists, "no", "no"),
+            (ErrorKind::Overlap, Code::AlreadyExists, "no", "no"),
+            (ErrorKind::Precondition, Code::FailedPrecondition, "no", "no"),
+            (ErrorKind::Conflict, Code::Aborted, "no", "no"),
+            (ErrorKind::Indeterminate, Code::Unknown, "unknown", "unknown"),
+            (ErrorKind::Corrupt, Code::DataLoss, "no", "unknown"),
+            (ErrorKind::Unavailable, Code::Unavailable, "no", "no"),
+            (ErrorKind::Exhausted, Code::ResourceExhausted, "no", "no"),
+            (ErrorKind::Unsupported, Code::Unimplemented, "no", "no"),
+            (ErrorKind::Internal, Code::Internal, "unknown", "unknown"),
         ] {
-            let status = append(&Error::new(kind, "x"));
-            assert_eq!(status.code(), code, "{kind:?}");
-            let details = status.get_error_details();
-            let metadata = &details.error_info().unwrap().metadata;
-            assert_eq!(metadata.get("committed").map(String::as_str), Some(committed), "{kind:?}");
+            let error = Error::new(kind, "x");
+            let (before, during) = (append(&error), commit(&error));
+            assert_eq!((before.code(), during.code()), (code, code), "{kind:?}");
+            assert_eq!(committed(&before), "no", "{kind:?}");
+            assert_eq!(committed(&during), of_commit, "{kind:?}");
+            assert_eq!(committed(&settled(during)), of_commit, "{kind:?}: who knew is believed");
+            assert_eq!(committed(&settled(core(&error))), of_call, "{kind:?}");
+            assert_eq!(committed(&not_committed(core(&error))), "no", "{kind:?}");
         }
+    }
+
+    /// C2, for every code: also of statuses that only the transport made.
+    #[test]
+    fn every_code_says_whether_anything_was_committed() {
+        for code in (1..=16).map(Code::from_i32) {
+            let ambiguous = matches!(
+                code,
+                Code::Cancelled
+                    | Code::Unknown
+                    | Code::DeadlineExceeded
+                    | Code::Internal
+                    | Code::DataLoss
+            );
+            let status = settled(Status::new(code, "x"));
+            assert_eq!(status.code(), code);
+            assert_eq!(status.message(), "x");
+            assert_eq!(committed(&status), if ambiguous { "unknown" } else { "no" }, "{code:?}");
+            assert_eq!(committed(&not_committed(Status::new(code, "x"))), "no");
+            let info = status.get_details_error_info().unwrap();
+            assert_eq!(info.domain, ERROR_DOMAIN);
+            assert!(!info.reason.is_empty());
+        }
+    }
+
+    #[test]
+    fn the_commits_before_a_failure_are_told() {
+        let status = after_batches(append(&overlap()), 3);
+        let metadata = status.get_details_error_info().unwrap().metadata;
+        assert_eq!(
+            (metadata["batches_committed"].as_str(), metadata["committed"].as_str()),
+            ("3", "no")
+        );
+        assert_eq!(metadata["overlap_count"], "3");
+        assert_eq!(status.metadata().get("x-coverline-overlap-count").unwrap(), "3");
     }
 
     #[test]

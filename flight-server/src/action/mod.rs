@@ -64,8 +64,8 @@ pub(crate) async fn call(
         session::SET => session::set(&body).map(once),
         session::GET => Ok(once(session::get())),
         session::CLOSE => Ok(once(session::close())),
-        create_table::NAME => create_table::run(catalog, &body).await.map(once),
-        drop_table::NAME => drop_table::run(catalog, &body).await.map(once),
+        create_table::NAME => changed(create_table::run(catalog, &body).await),
+        drop_table::NAME => changed(drop_table::run(catalog, &body).await),
         list_tables::NAME => Ok(list_tables::run(catalog)),
         log_show::NAME => log_show::run(catalog, &body).await,
         _ => match transaction::refusal(&name) {
@@ -82,6 +82,11 @@ pub(crate) fn list() -> Vec<ActionType> {
     ACTIONS
         .map(|(name, text)| ActionType { r#type: name.to_owned(), description: text.to_owned() })
         .to_vec()
+}
+
+/// The answer of an action that changes something: its error says whether it did.
+fn changed(result: Result<Vec<u8>, Status>) -> Result<Answer, Status> {
+    result.map(once).map_err(status::settled)
 }
 
 fn once(body: Vec<u8>) -> Answer {

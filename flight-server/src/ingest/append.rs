@@ -59,7 +59,7 @@ pub(super) async fn run(
     check_extensions(&schema).map_err(|error| status::append(&error))?;
     let target = match found {
         Some(table) => Target::existing(table),
-        None => create(catalog, &request, &schema).await.map_err(|error| status::append(&error))?,
+        None => create(catalog, &request, &schema).await.map_err(|error| status::commit(&error))?,
     };
     let series = Series { target, request, schema, incoming, receipts: 0, done: false };
     Ok(stream::unfold(series, Series::step).boxed())
@@ -218,6 +218,11 @@ impl Series {
             Err(status) => {
                 self.done = true;
                 self.target.undo().await;
+                // What was acknowledged stays, whatever became of the rest.
+                let status = match self.request.commit_each_batch {
+                    true => status::after_batches(status, self.receipts),
+                    false => status,
+                };
                 Some((Err(status), self))
             }
         }
@@ -261,7 +266,7 @@ impl Series {
 
     async fn commit(&mut self, append: Append) -> Result<Receipt, Status> {
         let committed = self.target.commit(append).await;
-        let receipt = committed.map_err(|error| status::append(&error))?;
+        let receipt = committed.map_err(|error| status::commit(&error))?;
         info!(
             table = receipt.table,
             version = receipt.version.0,
@@ -323,16 +328,16 @@ impl Incoming {
     /// Reads up to the schema; `None` when the stream ends without one.
     ///
     /// # Errors
-    /// INVALID_ARGUMENT, RESOURCE_EXHAUSTED, DEADLINE_EXCEEDED, or what the transport says.
+    /// INVALID_ARGUMENT, RESOURCE_EXHAUSTED, DEADLINE_EXCEEDED, or what the transport says; each with the word that nothing was
+    /// committed.
     pub(super) async fn schema(&mut self) -> Result<Option<SchemaRef>, Status> {
         loop {
             if let Some(schema) = self.decoder.as_ref().and_then(GuardedDecoder::schema) {
                 return Ok(Some(Arc::clone(schema)));
             }
-            match self.message().await? {
-                Some(message) => self.decode(message).await?,
-                None => return Ok(None),
-            };
+            if self.next().await.map_err(status::not_committed)?.is_none() {
+                return Ok(None);
+            }
         }
     }
 
@@ -341,12 +346,20 @@ impl Incoming {
     /// # Errors
     /// See [`Incoming::schema`].
     pub(super) async fn batch(&mut self) -> Result<Option<RecordBatch>, Status> {
-        while let Some(message) = self.message().await? {
-            if let Some(batch) = self.decode(message).await? {
-                return Ok(Some(batch));
+        while let Some(decoded) = self.next().await.map_err(status::not_committed)? {
+            if decoded.is_some() {
+                return Ok(decoded);
             }
         }
         Ok(None)
+    }
+
+    /// The next message; `None` at the end of the stream. Not every message has a batch.
+    async fn next(&mut self) -> Result<Option<Option<RecordBatch>>, Status> {
+        match self.message().await? {
+            Some(message) => self.decode(message).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     async fn message(&mut self) -> Result<Option<FlightData>, Status> {
@@ -354,11 +367,11 @@ impl Incoming {
             return Ok(Some(first));
         }
         match tokio::time::timeout(self.idle_time, self.rest.next()).await {
-            Ok(message) => message.transpose().map_err(status::not_committed),
-            Err(_) => Err(status::not_committed(status::deadline(format!(
+            Ok(message) => message.transpose(),
+            Err(_) => Err(status::deadline(format!(
                 "no message came for {} s, so the append was given up and nothing was committed; append again",
                 self.idle_time.as_secs()
-            )))),
+            ))),
         }
     }
 

@@ -15,7 +15,7 @@ use tonic::metadata::MetadataMap;
 
 use crate::catalog;
 use crate::command::AppendTarget;
-use crate::status;
+use crate::{limits, status};
 
 /// Headers that stand for an option start with this; the rest is the option with `-` for `_`.
 const HEADER_PREFIX: &str = "x-coverline-";
@@ -117,6 +117,7 @@ impl PutRequest {
         if !command.append_id.is_empty() {
             request.append_id = Some(command.append_id);
         }
+        request.check_append_id()?;
         Ok(request)
     }
 
@@ -140,6 +141,17 @@ impl PutRequest {
         Self::new(command.table, mode, &options)
     }
 
+    /// An id is refused while it is short of what tables take, so that each batch of a stream can have its own.
+    fn check_append_id(&self) -> Result<()> {
+        match self.append_id.as_ref().map_or(0, String::len) {
+            0..=limits::APPEND_ID_BYTES_MAX => Ok(()),
+            bytes => Err(status::invalid(format!(
+                "the append id has {bytes} bytes; at most {} are allowed",
+                limits::APPEND_ID_BYTES_MAX
+            ))),
+        }
+    }
+
     fn new(table: String, mode: Mode, options: &Options<'_>) -> Result<Self> {
         let on_overlap = match options.get("on_overlap")?.as_deref() {
             None | Some("") | Some("reject") => OverlapPolicy::Reject,
@@ -150,14 +162,16 @@ impl PutRequest {
                 )));
             }
         };
-        Ok(Self {
+        let request = Self {
             table,
             mode,
             spec: spec(options)?,
             on_overlap,
             append_id: options.get("append_id")?.filter(|id| !id.is_empty()),
             commit_each_batch: false,
-        })
+        };
+        request.check_append_id()?;
+        Ok(request)
     }
 }
 

@@ -99,7 +99,7 @@ pub(crate) async fn create_table(
     let Some(mut target) = unless_there(created, if_not_exists)? else { return Ok(0) };
     let written = match insert::fill(engine, &prepared, target.table(), vec![input]).await {
         Ok(append) => insert::row_count(target.commit(append).await),
-        Err(status) => Err(status),
+        Err(status) => Err(status::not_committed(status)),
     };
     if written.is_err() {
         target.undo().await;

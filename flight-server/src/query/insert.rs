@@ -36,11 +36,24 @@ pub(crate) async fn insert(
     insert: Insert,
     rows: &[RecordBatch],
 ) -> Result<i64, Status> {
+    match uncommitted(engine, gated, insert, rows).await.map_err(status::not_committed)? {
+        Some(append) => row_count(append.commit().await),
+        None => Ok(0),
+    }
+}
+
+/// The append of an INSERT, up to its commit. `None` when there are no rows of parameters.
+async fn uncommitted(
+    engine: &Arc<Engine>,
+    gated: Gated,
+    insert: Insert,
+    rows: &[RecordBatch],
+) -> Result<Option<Append>, Status> {
     let values = parameters::rows(rows, gated.parameter_count)?;
     let prepared = Prepared::newest(engine, gated).await?;
     let (table, source) = source(engine, &prepared, insert).await?;
     if values.is_empty() {
-        return Ok(0);
+        return Ok(None);
     }
     let plans = match batched(&source, rows).map_err(|error| status::query(&error))? {
         Some(plan) => vec![plan],
@@ -48,8 +61,7 @@ pub(crate) async fn insert(
             values.into_iter().map(|row| plan::bind(&source, row)).collect::<Result<Vec<_>, _>>()?
         }
     };
-    let append = fill(engine, &prepared, &table, plans).await?;
-    row_count(append.commit().await)
+    fill(engine, &prepared, &table, plans).await.map(Some)
 }
 
 /// One plan for all rows of parameters of `INSERT INTO t VALUES (?, ...)`, which is how clients send many rows; planning
@@ -215,17 +227,12 @@ pub(crate) async fn fill(
     let mut append = table.append(request);
     let mut begun = false;
     for plan in plans {
-        let (_, mut batches) =
-            prepared.execute(engine, plan).await.map_err(status::not_committed)?;
+        let (_, mut batches) = prepared.execute(engine, plan).await?;
         if !begun {
             append.begin(&batches.schema()).await.map_err(|error| status::append(&error))?;
             begun = true;
         }
-        while let Some(batch) = batches
-            .try_next()
-            .await
-            .map_err(|error| status::not_committed(status::query(&error)))?
-        {
+        while let Some(batch) = batches.try_next().await.map_err(|error| status::query(&error))? {
             append.write(batch).await.map_err(|error| status::append(&error))?;
         }
     }
@@ -237,7 +244,7 @@ pub(crate) async fn fill(
 /// # Errors
 /// The commit's; INTERNAL for a number that no answer can hold.
 pub(crate) fn row_count(committed: Result<Receipt, Error>) -> Result<i64, Status> {
-    let receipt = committed.map_err(|error| status::append(&error))?;
+    let receipt = committed.map_err(|error| status::commit(&error))?;
     i64::try_from(receipt.row_count)
         .map_err(|_| status::internal("more rows were written than fit a count"))
 }

@@ -185,7 +185,8 @@ pub(crate) async fn update(
     if prepared.parameter_count == 0 {
         return statement::update(engine, &prepared.sql).await;
     }
-    let rows: Vec<RecordBatch> = match parameters::read(first, rest).await? {
+    let read = parameters::read(first, rest).await.map_err(status::not_committed)?;
+    let rows: Vec<RecordBatch> = match read {
         rows if rows.is_empty() => prepared.parameters(),
         rows => rows,
     };

@@ -1,11 +1,13 @@
 //! Statements: planned and ticketed when they have rows, executed exactly once when they change something.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use arrow_flight::{FlightDescriptor, FlightInfo};
 use coverline_proto::flight::{QueryTicket, UpdateTicket};
+use futures::FutureExt;
 use futures::stream::BoxStream;
 use tonic::Status;
 
@@ -156,11 +158,17 @@ pub(crate) async fn update_bound(
     update_gated(engine, gated, rows).await
 }
 
+/// Executes a change, whichever call asked for it: an error, and be it a panic, says whether the change is there.
 async fn update_gated(
     engine: &Arc<Engine>,
     gated: Gated,
     rows: &[RecordBatch],
 ) -> Result<i64, Status> {
+    let changed = AssertUnwindSafe(change(engine, gated, rows)).catch_unwind().await;
+    changed.unwrap_or_else(|panic| Err(status::panicked(panic.as_ref()))).map_err(status::settled)
+}
+
+async fn change(engine: &Arc<Engine>, gated: Gated, rows: &[RecordBatch]) -> Result<i64, Status> {
     match gated.statement.clone() {
         Statement::CreateTable(table) => ddl::create_table(engine, gated, *table).await,
         Statement::DropTable { name, if_exists } => {
