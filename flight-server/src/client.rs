@@ -30,8 +30,10 @@ use prost::{Message, Name};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Status};
+use tonic::{Code, ConnectError, Status};
 use tonic_types::StatusExt;
+
+use crate::status::Committed;
 
 /// HTTP/2 flow-control window of a stream and of the connection, bytes: one window is several messages, so that a
 /// stream does not wait for the peer after each.
@@ -73,6 +75,8 @@ pub(crate) struct OverlapDetails {
     pub owner_version: Option<u64>,
     /// The version that the append was checked against.
     pub table_version: Option<u64>,
+    /// Whether the append repeats the one that owns the bucket, row for row; `None` when the server does not know.
+    pub identical: Option<bool>,
 }
 
 /// What went wrong between this process and the server.
@@ -111,6 +115,8 @@ pub(crate) enum ClientError {
         message: String,
         /// `ErrorInfo.reason`, such as `NOT_FOUND`; empty when the server gave none.
         reason: String,
+        /// What is known about the commit without looking at the code: what the server said, or that it was never asked.
+        said: Option<Committed>,
     },
     /// The rows to append could not be read; the append was called off and nothing was committed.
     #[error("{0}")]
@@ -325,6 +331,24 @@ impl Client {
 }
 
 impl ClientError {
+    /// What is known about the commit of a change that ended like this (C2).
+    pub(crate) fn committed(&self) -> Committed {
+        match self {
+            // A source that failed called the append off.
+            Self::Address { .. }
+            | Self::Connect { .. }
+            | Self::Overlap { .. }
+            | Self::Source(_) => Committed::No,
+            Self::Answer { .. } => Committed::Unknown,
+            Self::Refused { said: Some(said), .. } => *said,
+            // A server of ours gives a reason. Without one it is the connection that broke.
+            Self::Refused { code: Code::Unavailable, reason, .. } if reason.is_empty() => {
+                Committed::Unknown
+            }
+            Self::Refused { code, .. } => Committed::by_code(*code),
+        }
+    }
+
     /// `ErrorInfo.reason` of the server's answer, such as `NOT_FOUND`.
     pub(crate) fn reason(&self) -> Option<&str> {
         match self {
@@ -341,15 +365,22 @@ impl From<Status> for ClientError {
             "" => format!("the server answered {:?}", status.code()),
             message => message.to_owned(),
         };
+        let code = status.code();
         let Some(info) = status.get_details_error_info() else {
-            return Self::Refused { code: status.code(), message, reason: String::new() };
+            let said = was_never_sent(&status).then_some(Committed::No);
+            return Self::Refused { code, message, reason: String::new(), said };
+        };
+        let said = match info.metadata.get("committed").map(String::as_str) {
+            Some("no") => Some(Committed::No),
+            Some(_) => Some(Committed::Unknown),
+            None => None,
         };
         match info.reason.as_str() {
             "COVERAGE_OVERLAP" => {
                 let details = Box::new(OverlapDetails::from_metadata(&info.metadata));
                 Self::Overlap { message, details }
             }
-            reason => Self::Refused { code: status.code(), message, reason: reason.to_owned() },
+            reason => Self::Refused { code, message, reason: reason.to_owned(), said },
         }
     }
 }
@@ -374,6 +405,7 @@ impl OverlapDetails {
             bucket_end: text("bucket_end"),
             owner_version: number("owner_version"),
             table_version: number("table_version"),
+            identical: metadata.get("identical").and_then(|value| value.parse().ok()),
         }
     }
 }
@@ -414,6 +446,18 @@ fn source_text(error: FlightError) -> String {
         FlightError::Arrow(ArrowError::ExternalError(error)) => error.to_string(),
         other => other.to_string(),
     }
+}
+
+/// Whether there was no connection to send the call on.
+fn was_never_sent(status: &Status) -> bool {
+    let mut cause = std::error::Error::source(status);
+    while let Some(error) = cause {
+        if error.is::<ConnectError>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// The cause at the bottom: "transport error" helps nobody, "connection refused" does.
@@ -462,6 +506,7 @@ mod tests {
             ("bucket_end", "2025-03-01T01:00:00Z"),
             ("owner_version", "41"),
             ("table_version", "58"),
+            ("identical", "true"),
         ];
         let metadata = metadata.map(|(key, value)| (key.to_owned(), value.to_owned()));
         let status = Status::with_error_details(
@@ -486,6 +531,7 @@ mod tests {
                 bucket_end: "2025-03-01T01:00:00Z".to_owned(),
                 owner_version: Some(41),
                 table_version: Some(58),
+                identical: Some(true),
             }
         );
     }
@@ -493,12 +539,49 @@ mod tests {
     #[test]
     fn a_status_without_details_keeps_code_and_text() {
         let error = ClientError::from(Status::not_found("no table \"x\""));
-        let ClientError::Refused { code, message, reason } = error else {
+        assert_eq!(error.committed(), Committed::No);
+        let ClientError::Refused { code, message, reason, .. } = error else {
             panic!("not a refusal");
         };
         assert_eq!(
             (code, message.as_str(), reason.as_str()),
             (Code::NotFound, "no table \"x\"", "")
         );
+    }
+
+    /// C2, as seen from here.
+    #[test]
+    fn what_the_server_said_counts_and_then_the_code() {
+        let said = |code: Code, committed: &str| {
+            let metadata = HashMap::from([("committed".to_owned(), committed.to_owned())]);
+            let details = ErrorDetails::with_error_info("INTERNAL", "coverline", metadata);
+            ClientError::from(Status::with_error_details(code, "x", details)).committed()
+        };
+        assert_eq!(said(Code::Internal, "no"), Committed::No);
+        assert_eq!(said(Code::Aborted, "unknown"), Committed::Unknown);
+        let bare = |code: Code| ClientError::from(Status::new(code, "x")).committed();
+        for code in [Code::Unknown, Code::Internal, Code::Cancelled, Code::DeadlineExceeded] {
+            assert_eq!(bare(code), Committed::Unknown, "{code:?}");
+        }
+        for code in [Code::Aborted, Code::InvalidArgument, Code::AlreadyExists, Code::OutOfRange] {
+            assert_eq!(bare(code), Committed::No, "{code:?}");
+        }
+        assert_eq!(bare(Code::Unavailable), Committed::Unknown, "a connection that broke");
+    }
+
+    #[tokio::test]
+    async fn a_call_that_found_nobody_was_not_committed() {
+        // A port that nobody listens on any more.
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy();
+        let client = Client { flight: FlightServiceClient::new(channel) };
+        let Err(error) = client.query("SELECT 1").await else { panic!("somebody answered") };
+        assert!(
+            matches!(&error, ClientError::Refused { code: Code::Unavailable, .. }),
+            "{error:?}"
+        );
+        assert_eq!(error.committed(), Committed::No);
     }
 }

@@ -1,12 +1,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 //! The `coverline` binary as people and scripts run it: against a folder and against a running server.
 
+#[path = "common/cutter.rs"]
+mod cutter;
+
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use arrow::array::RecordBatch;
+use cutter::Cutter;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use tempfile::TempDir;
@@ -185,7 +189,8 @@ fn every_command_explains_itself() {
         (&["serve", "--help"], "COVERLINE_LISTEN"),
         (&["demo", "--help"], "--once"),
         (&["create", "--help"], "--time-zone"),
-        (&["append", "--help"], "3 when at least one was already loaded"),
+        (&["append", "--help"], "3 when at least one was refused"),
+        (&["--help"], "5  append, query: nobody knows"),
         (&["query", "--help"], "--format"),
         (&["tables", "--help"], "COVERLINE_SERVER"),
         (&["log", "--help"], "show"),
@@ -229,19 +234,34 @@ fn main_job(place: Place) {
     assert_eq!(lines[2], "2 files: 2 appended (6 rows), 0 already loaded");
     let history = place.run(&["log", "show", "prices"]).expect(0).text();
 
-    let again = place.append(&[&monday, &tuesday]).expect(3).text();
+    // Twice changes nothing, and is no error, whatever the file is called.
+    let moved = place.file("moved.csv", MONDAY);
+    let again = place.append(&[&monday, &tuesday, &moved]).expect(0).text();
     let lines: Vec<_> = again.lines().collect();
-    assert!(
-        lines[0].starts_with(&format!("{monday}: already loaded, 4 overlapping buckets ")),
-        "{again}"
-    );
-    assert!(
-        lines[0].contains(
-            "(first symbol=\"AMD\" [2025-03-03T09:00:00Z, 2025-03-03T10:00:00Z), since version "
-        ),
-        "{again}"
-    );
-    assert_eq!(lines[2], "2 files: 0 appended (0 rows), 2 already loaded");
+    assert_eq!(lines[0], format!("{monday}: already loaded as version 2 (4 rows, 4 buckets)"));
+    assert_eq!(lines[1], format!("{tuesday}: already loaded as version 3 (2 rows, 2 buckets)"));
+    assert_eq!(lines[2], format!("{moved}: already loaded as version 2 (4 rows, 4 buckets)"));
+    assert_eq!(lines[3], "3 files: 0 appended (0 rows), 3 already loaded");
+    // Nor is it without the ids, as long as the rows are the same.
+    let again = place.append(&[&monday, "--no-append-id"]).expect(0).text();
+    assert_eq!(again, format!("{monday}: already loaded as version 2 (4 buckets)\n"));
+
+    let revised = place.file("revised.csv", MONDAY.replace("100.5", "99.5"));
+    for arguments in [&[&*revised, &monday][..], &[&revised, &monday, "--no-append-id"]] {
+        let refused = place.append(arguments).expect(3).text();
+        let lines: Vec<_> = refused.lines().collect();
+        assert!(
+            lines[0].starts_with(&format!("{revised}: refused, 4 overlapping buckets ")),
+            "{refused}"
+        );
+        assert!(
+            lines[0].contains(
+                "(first symbol=\"AMD\" [2025-03-03T09:00:00Z, 2025-03-03T10:00:00Z), since version 2)"
+            ),
+            "{refused}"
+        );
+        assert_eq!(lines[2], "2 files: 0 appended (0 rows), 1 already loaded, 1 refused");
+    }
     assert_eq!(place.run(&["log", "show", "prices"]).expect(0).text(), history);
 
     let verified = place.query(
@@ -267,8 +287,19 @@ fn skip_appends_what_is_new() {
 
     let skipped = place.append(&[&more, "--on-overlap", "skip"]).expect(0).text();
     assert!(skipped.contains("1 row, 1 bucket, 4 rows skipped as already loaded"), "{skipped}");
-    let nothing = place.append(&[&more, "--on-overlap", "skip"]).expect(0).text();
+    // The same again is the same append, with the rows that it skipped.
+    let repeated = place.append(&[&more, "--on-overlap", "skip"]).expect(0).text();
+    assert!(
+        repeated.contains(
+            "already loaded as version 3 (1 row, 1 bucket, 4 rows skipped as already loaded)"
+        ),
+        "{repeated}"
+    );
+    let nothing = place.append(&[&more, "--on-overlap", "skip", "--no-append-id"]).expect(0).text();
     assert!(nothing.contains("nothing new, 5 rows skipped"), "{nothing}");
+    // Having been appended in part is not having been loaded.
+    let whole = place.append(&[&more]).expect(3).text();
+    assert!(whole.contains("refused, 5 overlapping buckets"), "{whole}");
     assert_eq!(place.query("SELECT count(*) AS n FROM prices"), "n\n5\n");
 }
 
@@ -279,8 +310,60 @@ fn an_append_id_makes_a_retry_harmless() {
     let monday = place.file("monday.csv", MONDAY);
     let first = place.append(&[&monday, "--append-id", "monday"]).expect(0).text();
     let retried = place.append(&[&monday, "--append-id", "monday"]).expect(0).text();
-    assert!(retried.contains("appended before under this id"), "{first}{retried}");
+    assert!(
+        retried.contains("already loaded as version 2 (4 rows, 4 buckets)"),
+        "{first}{retried}"
+    );
+    let tuesday = place.file("tuesday.csv", TUESDAY);
+    place
+        .append(&[&tuesday, "--append-id", "monday"])
+        .expect_error(1, &["append id \"monday\" was used for other rows in version 2"]);
     assert_eq!(place.query("SELECT count(*) AS n FROM prices"), "n\n4\n");
+    place.close();
+}
+
+/// C2, C4: an answer that is lost on its way is asked for again under the file's own id.
+#[test]
+fn a_lost_answer_is_asked_for_again_and_then_the_outcome_is_unknown() {
+    let place = Place::server();
+    place.create_prices();
+    let monday = place.file("monday.csv", MONDAY);
+    let tuesday = place.file("tuesday.csv", TUESDAY);
+    // A receipt names the table; nothing else that an append hears does.
+    let proxy = Cutter::before(&place.arguments[1], b"prices");
+    let append = |arguments: &[&str]| {
+        let output = coverline()
+            .args(
+                [&["append", "prices", "--null", "NA", "--server", &proxy.url], arguments].concat(),
+            )
+            .output()
+            .unwrap();
+        Ended {
+            code: output.status.code(),
+            stdout: output.stdout,
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    };
+    proxy.cut_next(1);
+    let said = append(&[&monday]).expect(0).text();
+    assert_eq!(said, format!("{monday}: already loaded as version 2 (4 rows, 4 buckets)\n"));
+    // Without an id, another try might do it twice.
+    proxy.cut_next(1);
+    append(&[&tuesday, "--no-append-id"]).expect_error(
+        5,
+        &["tuesday.csv", "may or may not be committed", "hint: without an append id"],
+    );
+    assert_eq!(place.query("SELECT count(*) AS n FROM prices"), "n\n6\n");
+    // There is an end to trying, and whoever runs the job again learns what became of it.
+    let wednesday = place.file("wednesday.csv", TUESDAY.replace("03-04", "03-05"));
+    proxy.cut_next(usize::MAX);
+    append(&[&wednesday]).expect_error(
+        5,
+        &["wednesday.csv", "may or may not be committed", "run the same command again"],
+    );
+    proxy.cut_next(0);
+    let said = append(&[&wednesday]).expect(0).text();
+    assert!(said.contains("already loaded as version 4 (2 rows, 2 buckets)"), "{said}");
     place.close();
 }
 
@@ -369,8 +452,11 @@ fn tables_and_logs_are_listed() {
     place.run(&["create", "names", "--plain", "--schema-from", &names]).expect(0);
     assert_eq!(place.query("SELECT * FROM names"), "symbol,name\n");
     place.run(&["append", "names", &names]).expect(0);
-    // Plain tables never overlap.
-    place.run(&["append", "names", &names]).expect(0);
+    // Plain tables never overlap, but a file is known by what is in it.
+    let again = place.run(&["append", "names", &names]).expect(0).text();
+    assert!(again.ends_with("already loaded as version 2 (1 row)\n"), "{again}");
+    assert_eq!(place.query("SELECT count(*) AS n FROM names"), "n\n1\n");
+    place.run(&["append", "names", &names, "--no-append-id"]).expect(0);
     assert_eq!(place.query("SELECT count(*) AS n FROM names"), "n\n2\n");
 
     let tables = place.run(&["tables"]).expect(0).text();

@@ -1,32 +1,56 @@
 //! `coverline append TABLE FILE...`: each file becomes one version, and none is loaded twice.
 
+mod identity;
+mod report;
+mod retry;
+
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use coverline_proto::flight::{AppendReceipt, OverlapPolicy};
+use arrow::error::ArrowError;
+use coverline_proto::flight::OverlapPolicy;
+use futures::{StreamExt, stream};
 use indicatif::ProgressBar;
+use tracing::info;
 
+use self::identity::{Reading, Stamp};
+use self::report::{FileOutcome, Summary};
+use self::retry::{Tries, Verdict};
 use super::Outcome;
 use super::error::CliError;
 use super::progress;
-use super::source::{self, CsvOptions};
+use super::source::{self, CsvOptions, Position, SourceError};
 use super::target::Target;
-use crate::client::{AppendRequest, Client, ClientError, OverlapDetails};
+use crate::client::{AppendRequest, Client, ClientError};
 
 /// How often the progress bar looks at the file being read.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-A file whose buckets are already loaded is reported and left out, and the next one follows. Exit codes: 0 when every file was
-appended, 3 when at least one was already loaded, 1 on an error, which ends the command; files before it stay appended.
+A file that the table has already is left out and reported, and the next one follows: run the
+same job as often as you like. Each file has an append id made of its content, of --on-overlap
+and, for CSV, of --null. Appending it again gets the first receipt, even when the first answer was
+lost, so an append without an answer is tried again by itself. Tables keep ids for at least 7 days
+and 100,000 commits (no more than a million ids). After that a table with an index still knows the
+rows that it has; a plain table takes them again.
+
+A file that was appended with --on-overlap skip has the receipt of that append, rows skipped and
+all, whenever it is appended with skip again; without, it is refused as any other file whose
+buckets hold other rows.
+
+Exit codes: 0 when every file was appended or is there already with the same rows,
+3 when at least one was refused because other rows hold its buckets,
+5 when nobody knows whether a file was committed, 1 on any other error. Both of these end the
+command; files before it stay appended.
 
 Examples:
   coverline append prices 2025-03-*.parquet
-  coverline append weather today.csv --null NA --on-overlap skip")]
+  coverline append weather today.csv --null NA --on-overlap skip
+  coverline append readings batch-17.csv --append-id plant-3/17")]
 pub(crate) struct Arguments {
     /// The table.
     #[arg(value_name = "TABLE")]
@@ -37,9 +61,12 @@ pub(crate) struct Arguments {
     /// What to do with rows whose buckets are already loaded.
     #[arg(long, value_enum, default_value_t = OnOverlap::Reject)]
     on_overlap: OnOverlap,
-    /// A key for this append, kept by the server: sending it again returns the first receipt. One file only.
+    /// A key for this append instead of the one made of the file: sending it again returns the first receipt. One file only.
     #[arg(long, value_name = "ID")]
     append_id: Option<String>,
+    /// Append without a key: a plain table then takes the same file twice.
+    #[arg(long, conflicts_with = "append_id")]
+    no_append_id: bool,
     /// Text that means null in CSV, besides the empty one; may be repeated.
     #[arg(long = "null", value_name = "TEXT")]
     null_texts: Vec<String>,
@@ -56,20 +83,13 @@ pub(crate) enum OnOverlap {
     Skip,
 }
 
-/// What became of one file.
-#[derive(Debug)]
-enum FileOutcome {
-    Appended(AppendReceipt),
-    AlreadyLoaded(OverlapDetails),
-}
-
-/// Counts for the last line.
-#[derive(Debug, Default)]
-struct Summary {
-    appended: u64,
-    already_loaded: u64,
-    rows: i64,
-    rows_skipped: u64,
+impl OnOverlap {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Reject => "reject",
+            Self::Skip => "skip",
+        }
+    }
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Result<Outcome, CliError> {
@@ -87,7 +107,8 @@ pub(super) fn check(arguments: &Arguments) -> Result<(), &'static str> {
 }
 
 async fn append_all(client: &Client, arguments: &Arguments) -> Result<Outcome, CliError> {
-    let bar = progress::bytes(&arguments.files);
+    let passes = 1 + u64::from(arguments.derives_ids());
+    let bar = progress::bytes(&arguments.files, passes);
     let mut summary = Summary::default();
     let mut failure = None;
     let mut table_schema = None;
@@ -113,7 +134,7 @@ async fn append_all(client: &Client, arguments: &Arguments) -> Result<Outcome, C
                 break;
             }
         }
-        bar.set_position(done_bytes + file_bytes);
+        bar.set_position(done_bytes + passes * file_bytes);
     }
     bar.finish_and_clear();
     if arguments.files.len() > 1 {
@@ -121,7 +142,7 @@ async fn append_all(client: &Client, arguments: &Arguments) -> Result<Outcome, C
     }
     match failure {
         Some(error) => Err(error),
-        None if summary.already_loaded > 0 => Ok(Outcome::AlreadyLoaded),
+        None if summary.has_refusals() => Ok(Outcome::Refused),
         None => Ok(Outcome::Done),
     }
 }
@@ -131,6 +152,7 @@ fn say(line: &str) {
     let _ = writeln!(io::stdout(), "{line}");
 }
 
+/// Appends one file, in as many tries as it takes.
 async fn append_file(
     client: &Client,
     arguments: &Arguments,
@@ -138,97 +160,122 @@ async fn append_file(
     csv: CsvOptions,
     bar: &ProgressBar,
 ) -> Result<FileOutcome, CliError> {
-    let source = source::open(path.to_owned(), csv).await?;
-    let request = AppendRequest {
-        table: arguments.table.clone(),
-        on_overlap: arguments.on_overlap.into(),
-        append_id: arguments.append_id.clone(),
-    };
-    let position = source.position();
+    let unreadable = |source| SourceError::Open { path: path.to_owned(), source };
+    let stamp = Stamp::of(path).map_err(unreadable)?;
+    let append_id = append_id(arguments, path, &csv, bar).await?;
     let start = bar.position();
+    let mut tries = Tries::new(append_id.is_some());
+    loop {
+        let request = AppendRequest {
+            table: arguments.table.clone(),
+            on_overlap: arguments.on_overlap.into(),
+            append_id: append_id.clone(),
+        };
+        bar.set_position(start);
+        let error = match send(client, request, path, stamp, csv.clone(), bar).await? {
+            Ok(receipt) => return Ok(FileOutcome::Received(receipt)),
+            Err(ClientError::Overlap { details, .. }) => {
+                return Ok(FileOutcome::Overlapped(*details));
+            }
+            Err(error) => error,
+        };
+        match tries.failed(error) {
+            Verdict::Again(delay) => {
+                bar.set_message(format!("{} (trying again)", progress::file_name(path)));
+                info!(file = %path.display(), "trying again");
+                tokio::time::sleep(delay).await;
+            }
+            // The text names the file already.
+            Verdict::NotCommitted(error @ ClientError::Source(_)) => return Err(error.into()),
+            Verdict::NotCommitted(error) => {
+                return Err(CliError::from(error).about(path.display()));
+            }
+            Verdict::Unknown(error) => {
+                return Err(unknown(&error, append_id.is_some()).about(path.display()));
+            }
+        }
+    }
+}
+
+/// The append id that was given, or else the one of the file.
+async fn append_id(
+    arguments: &Arguments,
+    path: &Path,
+    csv: &CsvOptions,
+    bar: &ProgressBar,
+) -> Result<Option<String>, CliError> {
+    if !arguments.derives_ids() {
+        return Ok(arguments.append_id.clone());
+    }
+    let source = source::open(path.to_owned(), csv.clone()).await?;
+    let reading = Reading::new(&source, arguments.on_overlap, &arguments.null_texts);
+    drop(source);
+    let position = Position::default();
+    let id = identity::append_id(path.to_owned(), reading, Arc::clone(&position));
+    Ok(Some(watched(id, &position, bar).await?))
+}
+
+/// One try.
+///
+/// # Errors
+/// Of the file, before anything was sent. What the server made of it, or what became of the connection, comes inside.
+async fn send(
+    client: &Client,
+    request: AppendRequest,
+    path: &Path,
+    stamp: Stamp,
+    csv: CsvOptions,
+    bar: &ProgressBar,
+) -> Result<Result<coverline_proto::flight::AppendReceipt, ClientError>, CliError> {
+    let source = source::open(path.to_owned(), csv).await?;
+    let position = source.position();
     let schema = Arc::clone(&source.schema);
-    let append = client.append(request, schema, source.into_stream());
-    tokio::pin!(append);
+    // An id stands for what the file held when it was looked at, and for nothing else.
+    let read = path.to_owned();
+    let changed = stream::once(async move { Stamp::of(&read).is_ok_and(|now| now == stamp) })
+        .filter_map({
+            let path = path.to_owned();
+            move |is_same| {
+                let error = (!is_same).then(|| SourceError::Changed { path: path.clone() });
+                async move { error.map(|error| Err(ArrowError::ExternalError(Box::new(error)))) }
+            }
+        });
+    let append = client.append(request, schema, source.into_stream().chain(changed));
+    Ok(watched(append, &position, bar).await)
+}
+
+/// Waits for `work` while the bar shows how far the file has been read.
+async fn watched<T>(work: impl Future<Output = T>, position: &Position, bar: &ProgressBar) -> T {
+    let start = bar.position();
+    tokio::pin!(work);
     let mut tick = tokio::time::interval(PROGRESS_INTERVAL);
-    let result = loop {
+    loop {
         tokio::select! {
-            result = &mut append => break result,
+            result = &mut work => {
+                bar.set_position(start + position.load(Ordering::Relaxed));
+                return result;
+            }
             _ = tick.tick() => bar.set_position(start + position.load(Ordering::Relaxed)),
         }
-    };
-    match result {
-        Ok(receipt) => Ok(FileOutcome::Appended(receipt)),
-        Err(ClientError::Overlap { details, .. }) => Ok(FileOutcome::AlreadyLoaded(*details)),
-        // The text names the file already.
-        Err(error @ ClientError::Source(_)) => Err(error.into()),
-        Err(error) => Err(CliError::from(error).about(path.display())),
     }
 }
 
-impl Summary {
-    /// Counts one file and says in a line what became of it.
-    fn add(&mut self, outcome: &FileOutcome, path: &Path) -> String {
-        let path = path.display();
-        match outcome {
-            FileOutcome::Appended(receipt) => {
-                self.appended += 1;
-                self.rows += receipt.record_count;
-                self.rows_skipped += receipt.rows_skipped;
-                format!("{path}: {}", describe(receipt))
-            }
-            FileOutcome::AlreadyLoaded(overlap) => {
-                self.already_loaded += 1;
-                format!("{path}: already loaded, {}", describe_overlap(overlap))
-            }
+/// The error of an append of which nobody knows whether it was committed.
+fn unknown(error: &ClientError, has_id: bool) -> CliError {
+    let unknown =
+        CliError::new(format!("it may or may not be committed: {error}")).outcome_unknown();
+    unknown.hint(match has_id {
+        true => "run the same command again: the append id makes that harmless",
+        false => {
+            "without an append id, look for it with `coverline log show TABLE` before you run the command again"
         }
-    }
+    })
 }
 
-impl std::fmt::Display for Summary {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let files = plural(self.appended + self.already_loaded, "file");
-        let rows = plural(self.rows.unsigned_abs(), "row");
-        write!(f, "{files}: {} appended ({rows}", self.appended)?;
-        if self.rows_skipped > 0 {
-            write!(f, ", {} skipped", self.rows_skipped)?;
-        }
-        write!(f, "), {} already loaded", self.already_loaded)
+impl Arguments {
+    fn derives_ids(&self) -> bool {
+        self.append_id.is_none() && !self.no_append_id
     }
-}
-
-fn describe(receipt: &AppendReceipt) -> String {
-    let version = receipt.version;
-    let rows = plural(receipt.record_count.unsigned_abs(), "row");
-    if receipt.repeated {
-        return format!("appended before under this id as version {version}, {rows}");
-    }
-    if receipt.record_count == 0 {
-        let skipped = plural(receipt.rows_skipped, "row");
-        return format!("nothing new, {skipped} skipped, still at version {version}");
-    }
-    let mut text = format!("version {version}, {rows}");
-    if receipt.buckets_covered > 0 {
-        text += &format!(", {}", plural(receipt.buckets_covered, "bucket"));
-    }
-    if receipt.rows_skipped > 0 {
-        text += &format!(", {} skipped as already loaded", plural(receipt.rows_skipped, "row"));
-    }
-    text
-}
-
-fn describe_overlap(overlap: &OverlapDetails) -> String {
-    let buckets = plural(overlap.overlap_count, "overlapping bucket");
-    let OverlapDetails { example_entity, bucket_start, bucket_end, .. } = overlap;
-    let separator = if example_entity.is_empty() { "" } else { " " };
-    let since = match overlap.owner_version {
-        Some(version) => format!(", since version {version}"),
-        None => String::new(),
-    };
-    format!("{buckets} (first {example_entity}{separator}[{bucket_start}, {bucket_end}){since})")
-}
-
-fn plural(count: u64, noun: &str) -> String {
-    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
 impl From<OnOverlap> for OverlapPolicy {
@@ -237,65 +284,5 @@ impl From<OnOverlap> for OverlapPolicy {
             OnOverlap::Reject => Self::Reject,
             OnOverlap::Skip => Self::Skip,
         }
-    }
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
-mod tests {
-    use super::*;
-
-    fn overlap() -> OverlapDetails {
-        OverlapDetails {
-            overlap_count: 24,
-            example_entity: "symbol=\"NVDA\"".to_owned(),
-            bucket_start: "2025-03-01T00:00:00Z".to_owned(),
-            bucket_end: "2025-03-01T01:00:00Z".to_owned(),
-            owner_version: Some(41),
-            table_version: Some(58),
-        }
-    }
-
-    #[test]
-    fn an_overlap_is_told_in_one_line() {
-        let mut summary = Summary::default();
-        let line = summary.add(&FileOutcome::AlreadyLoaded(overlap()), Path::new("a.parquet"));
-        assert_eq!(
-            line,
-            "a.parquet: already loaded, 24 overlapping buckets (first symbol=\"NVDA\" \
-             [2025-03-01T00:00:00Z, 2025-03-01T01:00:00Z), since version 41)"
-        );
-        let unknown = OverlapDetails {
-            overlap_count: 1,
-            example_entity: String::new(),
-            owner_version: None,
-            ..overlap()
-        };
-        assert_eq!(
-            describe_overlap(&unknown),
-            "1 overlapping bucket (first [2025-03-01T00:00:00Z, 2025-03-01T01:00:00Z))"
-        );
-    }
-
-    #[test]
-    fn receipts_and_the_summary_count_what_happened() {
-        let receipt = AppendReceipt {
-            record_count: 70,
-            version: 3,
-            rows_skipped: 2,
-            buckets_covered: 70,
-            ..AppendReceipt::default()
-        };
-        let mut summary = Summary::default();
-        let line = summary.add(&FileOutcome::Appended(receipt), Path::new("b.csv"));
-        assert_eq!(line, "b.csv: version 3, 70 rows, 70 buckets, 2 rows skipped as already loaded");
-        let nothing = AppendReceipt { version: 3, rows_skipped: 72, ..AppendReceipt::default() };
-        let line = summary.add(&FileOutcome::Appended(nothing), Path::new("b.csv"));
-        assert_eq!(line, "b.csv: nothing new, 72 rows skipped, still at version 3");
-        summary.add(&FileOutcome::AlreadyLoaded(overlap()), Path::new("c.csv"));
-        assert_eq!(
-            summary.to_string(),
-            "3 files: 2 appended (70 rows, 74 skipped), 1 already loaded"
-        );
     }
 }

@@ -9,6 +9,7 @@ use parquet::errors::ParquetError;
 use super::source::SourceError;
 use crate::client::ClientError;
 use crate::server::ServeError;
+use crate::status::Committed;
 use crate::telemetry::TelemetryError;
 
 /// Why a command failed. Shown as `error: ...`, then `hint: ...`.
@@ -17,11 +18,12 @@ pub(crate) struct CliError {
     message: String,
     hint: Option<String>,
     reader_gone: bool,
+    outcome_unknown: bool,
 }
 
 impl CliError {
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), hint: None, reader_gone: false }
+        Self { message: message.into(), hint: None, reader_gone: false, outcome_unknown: false }
     }
 
     /// The same error with something to try.
@@ -43,6 +45,18 @@ impl CliError {
     pub(crate) fn reader_gone(mut self) -> Self {
         self.reader_gone = true;
         self
+    }
+
+    /// The same error, of a change that may be committed all the same.
+    #[must_use]
+    pub(crate) fn outcome_unknown(mut self) -> Self {
+        self.outcome_unknown = true;
+        self
+    }
+
+    /// Whether nobody knows if the change was committed.
+    pub(crate) fn is_outcome_unknown(&self) -> bool {
+        self.outcome_unknown
     }
 
     /// Whether the reader of our output went away, which is no failure of ours.
@@ -75,10 +89,14 @@ impl From<ClientError> for CliError {
             }
             _ => None,
         };
-        let error = Self::new(error.to_string());
+        // Only where the server said so: a query that lost its connection changed nothing.
+        let is_unknown =
+            matches!(&error, ClientError::Refused { said: Some(Committed::Unknown), .. });
+        let mut shown = Self::new(error.to_string());
+        shown.outcome_unknown = is_unknown;
         match hint {
-            Some(hint) => error.hint(hint),
-            None => error,
+            Some(hint) => shown.hint(hint),
+            None => shown,
         }
     }
 }

@@ -35,12 +35,13 @@ pub(crate) use self::error::CliError;
 const EXIT_CODES: &str = "\
 Exit codes:
   0  all done
-  1  an error; the message says what to do
+  1  an error; the message says what to do, and nothing of what it names was committed
   2  wrong usage
-  3  append: at least one file was refused because it is already loaded
+  3  append: at least one file was refused because other rows hold its buckets
   4  scrub: at least one file is damaged
+  5  append, query: nobody knows whether it was committed; append: run the same command again
 
-A table that is already loaded is not an error: run the same job as often as you like.";
+A file that is already loaded is not an error: run the same job as often as you like.";
 
 /// Log filter of `serve` when none is given.
 const SERVER_LOG: &str = "info";
@@ -101,8 +102,8 @@ enum Command {
 pub(crate) enum Outcome {
     /// All done.
     Done,
-    /// At least one append was refused because its rows are already loaded.
-    AlreadyLoaded,
+    /// At least one append was refused because other rows hold its buckets.
+    Refused,
     /// At least one file is damaged.
     Damaged,
 }
@@ -116,14 +117,14 @@ pub fn main() -> ExitCode {
     };
     match run(cli) {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
-        Ok(Outcome::AlreadyLoaded) => ExitCode::from(3),
+        Ok(Outcome::Refused) => ExitCode::from(3),
         Ok(Outcome::Damaged) => ExitCode::from(4),
         // Whoever read our output has seen enough (`coverline query ... | head`).
         Err(error) if error.is_reader_gone() => ExitCode::SUCCESS,
         Err(error) => {
             // Nothing is left to do when stderr is gone as well.
             let _ = writeln!(io::stderr(), "{error}");
-            ExitCode::FAILURE
+            if error.is_outcome_unknown() { ExitCode::from(5) } else { ExitCode::FAILURE }
         }
     }
 }

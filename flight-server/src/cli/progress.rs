@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// A bar over the bytes of all files.
-pub(crate) fn bytes(files: &[PathBuf]) -> ProgressBar {
-    let total = files.iter().filter_map(|path| path.metadata().ok()).map(|file| file.len()).sum();
-    ProgressBar::new(total)
+/// A bar over the bytes of all files, each of which is read so many times.
+pub(crate) fn bytes(files: &[PathBuf], passes: u64) -> ProgressBar {
+    let sizes = files.iter().filter_map(|path| path.metadata().ok()).map(|file| file.len());
+    ProgressBar::new(passes * sizes.sum::<u64>())
         .with_style(style("  {bar:32} {percent:>3} %  {bytes_per_sec}  {wide_msg}"))
 }
 

@@ -73,6 +73,14 @@ pub(crate) enum SourceError {
         /// What was looked at.
         reason: &'static str,
     },
+    /// Somebody wrote to it meanwhile.
+    #[error(
+        "\"{path}\" changed while it was read, so nothing of it was appended; append it again when it is complete"
+    )]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
     /// It is damaged, or of the wrong kind.
     #[error("cannot read \"{path}\" as {kind}: {reason}")]
     Malformed {
@@ -124,6 +132,14 @@ impl Source {
         };
         let (schema, batches) = opened.map_err(|error| malformed(path, kind, &error))?;
         Ok(Self { schema, path: path.to_owned(), kind, position, batches })
+    }
+
+    /// What separates the columns of CSV; `None` for other kinds.
+    pub(crate) fn delimiter(&self) -> Option<u8> {
+        match self.kind {
+            FileKind::Csv(delimiter) => Some(delimiter),
+            FileKind::Parquet | FileKind::ArrowFile | FileKind::ArrowStream => None,
+        }
     }
 
     /// How far the file has been read.
