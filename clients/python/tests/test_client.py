@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import datetime
+import socket
 import threading
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import duckdb
@@ -512,19 +514,186 @@ def test_rows_outlive_the_server(tmp_path: Path) -> None:
     assert server.stop() == 0
 
 
-def test_a_server_that_dies_during_an_append_leaves_the_outcome_unknown_or_refused(tmp_path: Path) -> None:
+# -- three outcomes
+
+
+class Again:
+    """Rows of 200 days, with something that happens when they are read for the first time, and for the second."""
+
+    def __init__(self, *happens: Callable[[], None]) -> None:
+        self.happens = happens
+        self.reads = 0
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        happens = self.happens[self.reads] if self.reads < len(self.happens) else None
+        self.reads += 1
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            yield from day_of(0).to_batches()
+            if happens is not None:
+                happens()
+            for number in range(1, 200):
+                yield from day_of(number).to_batches()
+
+        return pa.RecordBatchReader.from_batches(SCHEMA, batches()).__arrow_c_stream__()
+
+
+def test_a_server_that_dies_during_an_append_leaves_the_outcome_unknown(tmp_path: Path) -> None:
     server = Server(tmp_path / "root")
     client = coverline.connect(server.url)
     table = client.create_table("prices", index_column="ts", bucket="1h", entity_columns=["symbol"])
-
-    def batches() -> Iterator[pa.RecordBatch]:
-        yield from day_of(0).to_batches()
-        server.kill()
-        for number in range(1, 1000):
-            yield from day_of(number).to_batches()
-
-    with pytest.raises((coverline.UnknownOutcomeError, coverline.UnavailableError)) as caught:
-        table.append(pa.RecordBatchReader.from_batches(SCHEMA, batches()), append_id="k")
-    if isinstance(caught.value, coverline.UnknownOutcomeError):
-        assert caught.value.append_id == "k"
+    with pytest.raises(coverline.UnknownOutcomeError) as caught:
+        table.append(Again(server.kill), append_id="k")
+    assert caught.value.append_id == "k"
     client.close()
+
+    # Now there is nobody to have committed anything.
+    with pytest.raises(coverline.UnavailableError):
+        client = coverline.connect(server.url)
+
+
+def test_retries_outlast_a_restart_of_the_server(tmp_path: Path) -> None:
+    server = Server(tmp_path / "root")
+    listen = server.url.removeprefix("grpc://")
+    started: list[Server] = []
+
+    def restart() -> None:
+        server.kill()
+        started.append(Server(tmp_path / "root", listen))
+
+    with coverline.connect(server.url) as client:
+        table = client.create_table("prices", index_column="ts", bucket="1h", entity_columns=["symbol"])
+        source = Again(restart)
+        receipt = table.append(source, append_id="k", retries=5)
+        assert source.reads >= 2
+        assert (receipt.row_count, receipt.repeated) == (200 * 48, False)
+        assert table.count() == 200 * 48
+    assert started[0].stop() == 0
+
+
+class Deaf:
+    """A proxy that passes on what clients say, and, once it is deaf, not what the server answers."""
+
+    def __init__(self, target: str) -> None:
+        host, _, port = target.removeprefix("grpc://").rpartition(":")
+        self.target = (host, int(port))
+        self.is_deaf = False
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"grpc://127.0.0.1:{self.listener.getsockname()[1]}"
+        self.sockets: list[socket.socket] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            server = socket.create_connection(self.target)
+            self.sockets += [client, server]
+            for source, sink in ((client, server), (server, client)):
+                threading.Thread(target=self._pass_on, args=(source, sink, source is server), daemon=True).start()
+
+    def _pass_on(self, source: socket.socket, sink: socket.socket, answers: bool) -> None:
+        try:
+            while data := source.recv(65536):
+                if not (answers and self.is_deaf):
+                    sink.sendall(data)
+        except OSError:
+            pass
+        for end in (source, sink):
+            try:
+                end.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+    def cut(self) -> None:
+        """Ends every connection. New ones hear answers again."""
+        sockets, self.sockets = self.sockets, []
+        for end in sockets:
+            try:
+                end.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+        self.is_deaf = False
+
+    def close(self) -> None:
+        self.cut()
+        self.listener.close()
+
+
+@pytest.mark.parametrize("retries", [0, 5])
+def test_an_answer_lost_in_transit_is_unknown_and_a_retry_gets_the_receipt(
+    server: Server, client: coverline.Client, prices: coverline.Table, retries: int
+) -> None:
+    proxy = Deaf(server.url)
+    through = coverline.connect(proxy.url)
+    table = through.table(prices.name)
+    outcome: list[coverline.Receipt | BaseException] = []
+
+    def load() -> None:
+        try:
+            outcome.append(table.append(day_of(0), append_id="k", retries=retries))
+        except BaseException as error:
+            outcome.append(error)
+
+    before = prices.version
+    proxy.is_deaf = True
+    loading = threading.Thread(target=load)
+    loading.start()
+    patience = time.monotonic() + 60
+    while prices.version == before:
+        assert time.monotonic() < patience
+    proxy.cut()
+    loading.join(60)
+    [told] = outcome
+    if retries:
+        assert isinstance(told, coverline.Receipt)
+        assert told.repeated
+    else:
+        assert isinstance(told, coverline.UnknownOutcomeError)
+        assert told.append_id == "k"
+        told = prices.append(day_of(0), append_id="k")
+        assert told.repeated
+    assert (told.version, told.row_count) == (before + 1, 48)
+    assert (prices.version, prices.count()) == (before + 1, 48)
+    through.close()
+    proxy.close()
+
+
+def test_retries_need_a_source_that_can_be_read_again(prices: coverline.Table) -> None:
+    with pytest.raises(TypeError, match="once"):
+        prices.append(day_of(0).to_reader(), append_id="k", retries=1)
+    assert prices.count() == 0
+
+
+def test_a_file_is_opened_anew_for_each_try(prices: coverline.Table, tmp_path: Path) -> None:
+    [path] = daily_files(tmp_path, 1)
+    assert prices.append_parquet(path, append_id="k", retries=2).row_count == 48
+    assert prices.append_parquet(path, append_id="k", retries=2).repeated
+
+
+@pytest.mark.parametrize("size", [24, 5000])
+def test_a_repeat_is_told_from_a_revision(prices: coverline.Table, size: int) -> None:
+    original = day_of(0) if size == 24 else pa.concat_tables(day_of(number) for number in range(size // 24))
+    first = prices.append(original)
+    with pytest.raises(coverline.CoverageOverlapError) as caught:
+        prices.append(original.to_reader(max_chunksize=100))
+    assert caught.value.identical is True
+    assert (caught.value.owner_version, caught.value.overlap_count) == (first.version, original.num_rows)
+    assert "these very rows" in str(caught.value)
+
+    closes = original["close"].to_pylist()
+    closes[-1] += 1
+    revision = original.set_column(2, "close", pa.array(closes))
+    for other in (revision, original.slice(1), pa.concat_tables([original, day_of(1000)])):
+        with pytest.raises(coverline.CoverageOverlapError) as caught:
+            prices.append(other)
+        assert caught.value.identical is False
+    assert prices.count() == original.num_rows
+
+
+def test_an_append_id_is_bounded(prices: coverline.Table) -> None:
+    with pytest.raises(coverline.InvalidInputError, match="append id"):
+        prices.append(day_of(0), append_id="k" * 481)
+    assert prices.append(day_of(0), append_id="k" * 480).row_count == 48

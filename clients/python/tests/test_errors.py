@@ -51,6 +51,13 @@ def test_an_overlap_has_its_numbers() -> None:
     assert (error.owner_version, error.table_version) == (41, 42)
 
 
+@pytest.mark.parametrize(("said", "identical"), [({"identical": "true"}, True), ({"identical": "false"}, False), ({}, None)])
+def test_an_overlap_says_whether_it_repeats_what_is_there(said: dict[str, str], identical: bool | None) -> None:
+    error = errors.from_flight(structured("COVERAGE_OVERLAP", code=6, table="prices", **said))
+    assert isinstance(error, coverline.CoverageOverlapError)
+    assert error.identical is identical
+
+
 def test_committed_unknown_is_an_unknown_outcome_whatever_the_reason() -> None:
     error = errors.from_flight(structured("INTERNAL", code=13, committed="unknown"), append_id="k")
     assert isinstance(error, coverline.UnknownOutcomeError)
@@ -102,7 +109,7 @@ def test_grpc_decoration_is_taken_off_the_message() -> None:
 
 
 @pytest.mark.parametrize("raised", [flight.FlightUnavailableError("gone"), flight.FlightInternalError("reset"), flight.FlightTimedOutError("late")])
-def test_a_lost_acknowledgement_is_an_unknown_outcome_only_after_the_end_was_sent(raised: BaseException) -> None:
+def test_a_lost_acknowledgement_is_an_unknown_outcome_only_of_what_may_commit(raised: BaseException) -> None:
     after = errors.from_flight(raised, append_id="k", commit_asked=True)
     assert isinstance(after, coverline.UnknownOutcomeError)
     assert after.append_id == "k"

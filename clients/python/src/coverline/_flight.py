@@ -246,7 +246,6 @@ class Connection:
         schema = wire_schema(reader.schema)
         command = _wire.append_command(table, on_overlap, append_id)
         writer = None
-        commit_asked = False
         call = _Call()
         try:
             with call:
@@ -255,7 +254,6 @@ class Connection:
                 )
             for piece in _pieces(reader, schema):
                 writer.write_batch(piece)
-            commit_asked = True
             writer.done_writing()
             answer = answers.read()
             writer.close()
@@ -265,7 +263,8 @@ class Connection:
         except _FLIGHT_ERRORS as error:
             # The reason that the server gave shows only when the stream is closed.
             reason = _close(writer) or error
-            raise call.error(reason, append_id=append_id, commit_asked=commit_asked) from error
+            # Closing ends the stream, which is what asks for the commit; what the server had got by then, nobody knows.
+            raise call.error(reason, append_id=append_id, commit_asked=True) from error
         except BaseException:
             _abandon(writer)
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -28,6 +29,8 @@ def to_reader(source: Any) -> pa.RecordBatchReader:
     """
     if isinstance(source, pa.RecordBatchReader):
         return source
+    if isinstance(source, ParquetFile):
+        return open_parquet(source.path)
     if isinstance(source, pa.Table):
         return source.to_reader(max_chunksize=BATCH_ROWS_MAX)
     if isinstance(source, pa.RecordBatch):
@@ -41,6 +44,13 @@ def to_reader(source: Any) -> pa.RecordBatchReader:
         return pa.RecordBatchReader.from_batches(batch.schema, [batch])
     hint = "; call .collect() on it first" if type(source).__name__ == "LazyFrame" else ""
     raise TypeError(f"cannot append a {type(source).__name__}{hint}: it must be a {_WANTED}")
+
+
+@dataclass(frozen=True)
+class ParquetFile:
+    """A file as a source, opened each time it is read."""
+
+    path: str
 
 
 def _is_pandas(source: Any) -> bool:

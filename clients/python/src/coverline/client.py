@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from . import _flight, _sources, _sql, _wire
+from . import _flight, _retry, _sources, _sql, _wire
 from .errors import InvalidInputError
 
 OnOverlap = Literal["reject", "skip"]
@@ -243,7 +243,12 @@ class Table:
         self.name = name
 
     def append(
-        self, source: Any, on_overlap: OnOverlap = "reject", append_id: str | None = None
+        self,
+        source: Any,
+        on_overlap: OnOverlap = "reject",
+        append_id: str | None = None,
+        *,
+        retries: int = 0,
     ) -> Receipt:
         """Appends rows: all of them as one version, or none.
 
@@ -254,26 +259,43 @@ class Table:
             source: pyarrow Table, RecordBatch or RecordBatchReader, Polars or pandas DataFrame, DuckDB relation, or anything with
                 ``__arrow_c_stream__`` or ``__arrow_c_array__``. A named pandas index counts as a column.
             on_overlap: see `OnOverlap`.
-            append_id: a key of your choice that makes a repetition harmless: it gets the first receipt.
+            append_id: a key of your choice that makes a repetition harmless: it gets the first receipt. The same key with other
+                rows is refused. The table keeps it for at least 7 days and 100,000 commits, as long as these bring no more than
+                a million keys; at most 480 bytes.
+            retries: how often to try again after an error that another try may not meet: a conflict, a server that cannot take
+                it now, and, with an `append_id`, a lost acknowledgement. Waits 0.2 s, then twice as long each time, at most 5 s.
+                The source must be one that can be read again: no reader.
 
         Raises:
             CoverageOverlapError: when another append owns a pair that this one touches.
             SchemaMismatchError: when the columns do not fit.
             NotFoundError: when there is no such table.
+            PreconditionError: when `append_id` was used for other rows.
+            ConflictError, UnavailableError: when it was not committed, and may be if it is tried again.
             UnknownOutcomeError: when the acknowledgement was lost; repeat it with the same `append_id`.
-            TypeError: when the source holds no Arrow data.
+            TypeError: when the source holds no Arrow data, or cannot be read again and `retries` are asked for.
         """
         if on_overlap not in _wire.POLICIES:
             raise InvalidInputError(f'on_overlap must be "reject" or "skip", not "{on_overlap}"')
-        reader = _sources.to_reader(source)
-        receipt = self._client._connection.append(self.name, reader, on_overlap, append_id)
-        return Receipt(**receipt)  # type: ignore[arg-type]
+        if retries > 0 and isinstance(source, pa.RecordBatchReader):
+            raise TypeError(
+                "a RecordBatchReader can be read only once, so its append cannot be tried again; pass a table, or retries=0"
+            )
+
+        def attempt() -> Receipt:
+            reader = _sources.to_reader(source)
+            receipt = self._client._connection.append(self.name, reader, on_overlap, append_id)
+            return Receipt(**receipt)  # type: ignore[arg-type]
+
+        return _retry.append(attempt, retries, append_id)
 
     def append_parquet(
         self,
         path: str | os.PathLike[str],
         on_overlap: OnOverlap = "reject",
         append_id: str | None = None,
+        *,
+        retries: int = 0,
     ) -> Receipt:
         """Appends a Parquet file, read in batches. See `append`.
 
@@ -283,8 +305,7 @@ class Table:
         """
         name = os.fspath(path)
         try:
-            reader = _sources.open_parquet(name)
-            return self.append(reader, on_overlap, append_id)
+            return self.append(_sources.ParquetFile(name), on_overlap, append_id, retries=retries)
         except FileNotFoundError:
             raise
         except (pa.ArrowException, OSError) as error:

@@ -52,6 +52,8 @@ class CoverageOverlapError(CoverlineError):
         example_bucket_range: start and end (exclusive) of that bucket as text, RFC 3339 in UTC for timestamps.
         owner_version: version that holds it; None when it could not be determined.
         table_version: version that the append was checked against.
+        identical: True when the append has the very rows of the one that owns the pair, in the same order, so that it only repeats
+            what is there; False when it does not, as a revision; None when the server does not know.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class CoverageOverlapError(CoverlineError):
         )
         self.owner_version = _number(self.details.get("owner_version"))
         self.table_version = _number(self.details.get("table_version")) or 0
+        self.identical = {"true": True, "false": False}.get(self.details.get("identical", ""))
 
     @property
     def conflict_count(self) -> int:
@@ -93,10 +96,15 @@ class ConflictError(CoverlineError):
 
 
 class UnknownOutcomeError(CoverlineError):
-    """Nobody knows whether the change was committed: repeat an append with the same append id, which is harmless.
+    """Nobody knows whether the change was committed: the connection broke, or the server said so.
+
+    Repeat an append that had an `append_id`, with the same one: if it was committed, that gives its receipt, and else it is
+    committed now. ``append(..., append_id=..., retries=N)`` does so by itself. Without an id, repeat it on a table with an index:
+    a `CoverageOverlapError` whose `identical` is True says that it was committed. A plain table would take the rows twice: look
+    into it first.
 
     Attributes:
-        append_id: the id it had; None when it had none (then an overlap on retry says that it was committed).
+        append_id: the id it had; None when it had none.
     """
 
     append_id: str | None = None
@@ -226,8 +234,7 @@ def from_flight(
         error: what pyarrow raised.
         trailer: the serialized google.rpc.Status that the call ended with. pyarrow exposes it by itself only for some errors.
         append_id: of the append that it happened in.
-        commit_asked: the end of an append, or a statement, had been sent: without a word from the server, it may have been
-            committed all the same.
+        commit_asked: an append, or a statement, was on its way: without a word from the server, it may have been committed.
     """
     status = _status(trailer) or _status(getattr(error, "extra_info", None))
     if status is not None and status.info is not None:

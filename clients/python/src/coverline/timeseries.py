@@ -190,6 +190,7 @@ class TimeSeriesTable:
         *,
         on_overlap: OnOverlap = "reject",
         append_id: str | None = None,
+        retries: int = 0,
         compression: str | None = None,
         max_rows_per_row_group: int | None = None,
         max_bytes_per_row_group: int | None = None,
@@ -197,7 +198,7 @@ class TimeSeriesTable:
         """Appends Arrow data. See `Table.append`; the last three arguments are accepted for the sake of old scripts, the server
         lays out its files itself."""
         try:
-            return self.table.append(source, on_overlap, append_id)
+            return self.table.append(source, on_overlap, append_id, retries=retries)
         except CoverlineError as error:
             error.table_root = self._place.root
             raise
