@@ -19,10 +19,12 @@ pub struct ServerConfig {
     pub listen: SocketAddr,
     /// What to serve: a folder, or a prefix in an object store.
     pub root: Root,
-    /// Whether to take appends.
+    /// Whether to write at all.
     pub access: Access,
     /// What to write into the root's lock file for people; empty for the address served.
     pub owner_note: String,
+    /// How old what a query sees may be where other servers write; zero to look at every plan.
+    pub max_staleness: Duration,
     /// Memory of all queries together, bytes; beyond it they spill, then fail.
     pub query_memory_bytes: usize,
     /// Disk that queries may spill to, bytes.
@@ -41,8 +43,9 @@ impl ServerConfig {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT)),
             root: root.into(),
-            access: Access::ReadWrite,
+            access: Access::default(),
             owner_note: String::new(),
+            max_staleness: Duration::ZERO,
             query_memory_bytes: limits::QUERY_MEMORY_BYTES,
             query_spill_bytes: limits::QUERY_SPILL_BYTES,
             spill_dir: None,

@@ -1,6 +1,7 @@
 //! The query engine of one root: catalog, DataFusion runtime and session settings.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use datafusion::catalog::{CatalogProviderList, MemoryCatalogProviderList};
 use datafusion::error::Result as DfResult;
@@ -36,6 +37,7 @@ use crate::spill::SpillFolder;
 pub(crate) struct Engine {
     catalog: Arc<Catalog>,
     clock: Arc<dyn Clock>,
+    max_staleness: Duration,
     /// Footers and checked row groups of segments.
     cache: Arc<SegmentCache>,
     /// Functions, rules and settings of every session; its catalog is empty.
@@ -79,6 +81,7 @@ impl Engine {
         Ok(Arc::new(Self {
             clock: Arc::clone(catalog.clock()),
             catalog,
+            max_staleness: config.max_staleness,
             cache: Arc::new(SegmentCache::default()),
             template,
             planner: Planner::new(),
@@ -96,6 +99,11 @@ impl Engine {
     /// Time and random ids.
     pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
         &self.clock
+    }
+
+    /// How old what a query sees may be where other servers write.
+    pub(crate) fn max_staleness(&self) -> Duration {
+        self.max_staleness
     }
 
     /// The threads that parse and plan.
@@ -118,6 +126,7 @@ impl Engine {
         let schema = PinnedSchema {
             catalog: Arc::clone(&self.catalog),
             pins: Arc::clone(pins),
+            max_staleness: self.max_staleness,
             cache: Arc::clone(&self.cache),
         };
         let catalogs = MemoryCatalogProviderList::new();

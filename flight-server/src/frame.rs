@@ -198,7 +198,7 @@ impl ServerStreamingService<Ticket> for DoGet {
 
     fn call(&mut self, request: tonic::Request<Ticket>) -> Self::Future {
         let service = self.0.clone();
-        async move { service.get_frames(request.into_inner()).await }.boxed()
+        async move { service.get_frames(request).await }.boxed()
     }
 }
 

@@ -69,6 +69,16 @@ pub(crate) const PLAN_LIFE: Duration = Duration::from_secs(60);
 /// Longest statement whose plan is kept, bytes.
 pub(crate) const PLAN_SQL_BYTES_MAX: usize = 8 << 10;
 
+/// How long a statement waits for the version that its caller asks for at least.
+pub(crate) const MIN_VERSION_TIME: Duration = Duration::from_secs(10);
+/// Shortest and longest pause between two looks for it.
+pub(crate) const MIN_VERSION_PAUSES: (Duration, Duration) =
+    (Duration::from_millis(5), Duration::from_millis(200));
+/// Looks at several tables that others write to, until two agree; after that a statement takes what it has.
+pub(crate) const LOOKS_MAX: usize = 8;
+/// Tables that are looked at at the same time.
+pub(crate) const LOOKS_IN_FLIGHT: usize = 16;
+
 /// Rows of one record batch inside the query engine. Twice DataFusion's default speeds up wide exports; with more, a literal
 /// of the longest statement, copied into every row, would no longer fit one Arrow array.
 pub(crate) const QUERY_BATCH_ROWS: usize = 16_384;

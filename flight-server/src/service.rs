@@ -24,6 +24,7 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::command::{self, AppendTarget, Request as Asked};
 use crate::engine::Engine;
 use crate::frame::Frame;
+use crate::query::min_versions::MinVersions;
 use crate::query::{prepared, statement};
 use crate::ticket::{self, Redeemed, StatementTicket};
 use crate::{action, auth, catalog, ingest, limits, metadata, query, status};
@@ -46,38 +47,42 @@ impl CoverlineService {
         Self { engine }
     }
 
-    async fn info(&self, descriptor: FlightDescriptor) -> Result<FlightInfo, Status> {
+    async fn info(&self, request: Request<FlightDescriptor>) -> Result<FlightInfo, Status> {
         let engine = &self.engine;
+        let at_least = &MinVersions::parse(request.metadata())?;
+        let descriptor = request.into_inner();
         match command::parse(&descriptor)? {
-            Asked::RawSql(sql) => statement::flight_info(engine, &sql, descriptor).await,
+            Asked::RawSql(sql) => statement::flight_info(engine, &sql, at_least, descriptor).await,
             Asked::Append(AppendTarget::Path(table)) => {
-                statement::flight_info(engine, &whole_table(&table), descriptor).await
+                statement::flight_info(engine, &whole_table(&table), at_least, descriptor).await
             }
             Asked::Append(_) => Err(append_is_no_query()),
             Asked::Sql(Command::CommandStatementQuery(command)) => {
                 no_transaction(command.transaction_id.as_deref())?;
-                statement::flight_info(engine, &command.query, descriptor).await
+                statement::flight_info(engine, &command.query, at_least, descriptor).await
             }
             Asked::Sql(Command::CommandPreparedStatementQuery(command)) => {
-                prepared::flight_info(engine, &command.prepared_statement_handle, descriptor).await
+                let handle = command.prepared_statement_handle;
+                prepared::flight_info(engine, &handle, at_least, descriptor).await
             }
             Asked::Sql(command) => metadata::flight_info(engine, command, descriptor).await,
         }
     }
 
-    async fn schema(&self, descriptor: FlightDescriptor) -> Result<SchemaRef, Status> {
+    async fn schema(&self, request: Request<FlightDescriptor>) -> Result<SchemaRef, Status> {
         let engine = &self.engine;
-        match command::parse(&descriptor)? {
-            Asked::RawSql(sql) => statement::schema(engine, &sql).await,
+        let at_least = &MinVersions::parse(request.metadata())?;
+        match command::parse(request.get_ref())? {
+            Asked::RawSql(sql) => statement::schema(engine, &sql, at_least).await,
             Asked::Append(AppendTarget::Path(table)) => {
-                statement::schema(engine, &whole_table(&table)).await
+                statement::schema(engine, &whole_table(&table), at_least).await
             }
             Asked::Append(_) => Err(append_is_no_query()),
             Asked::Sql(Command::CommandStatementQuery(command)) => {
-                statement::schema(engine, &command.query).await
+                statement::schema(engine, &command.query, at_least).await
             }
             Asked::Sql(Command::CommandPreparedStatementQuery(command)) => {
-                prepared::schema(engine, &command.prepared_statement_handle).await
+                prepared::schema(engine, &command.prepared_statement_handle, at_least).await
             }
             Asked::Sql(command) => metadata::schema(engine, command).await,
         }
@@ -89,23 +94,25 @@ impl CoverlineService {
     /// What redeeming the ticket returns.
     pub(crate) async fn get_frames(
         &self,
-        ticket: Ticket,
+        request: Request<Ticket>,
     ) -> Result<Response<Answer<Frame>>, Status> {
-        guarded(self.get(ticket)).await.map(guarded_stream)
+        guarded(self.get(request)).await.map(guarded_stream)
     }
 
-    async fn get(&self, ticket: Ticket) -> Result<Answer<Frame>, Status> {
+    async fn get(&self, request: Request<Ticket>) -> Result<Answer<Frame>, Status> {
         let engine = &self.engine;
-        match ticket::decode(&ticket)? {
+        let at_least = &MinVersions::parse(request.metadata())?;
+        match ticket::decode(request.get_ref())? {
+            // Its versions are fixed, by a call that could say what it wanted.
             Redeemed::Statement(StatementTicket::Query(query)) => {
                 statement::stream(engine, query).await
             }
             Redeemed::Statement(StatementTicket::Update(update)) => {
                 query::count_stream(update.record_count)
             }
-            Redeemed::RawSql(sql) => statement::direct(engine, &sql).await,
+            Redeemed::RawSql(sql) => statement::direct(engine, &sql, at_least).await,
             Redeemed::Command(Command::CommandPreparedStatementQuery(command)) => {
-                prepared::stream(engine, &command.prepared_statement_handle).await
+                prepared::stream(engine, &command.prepared_statement_handle, at_least).await
             }
             Redeemed::Command(command) => metadata::stream(engine, command).await,
         }
@@ -117,6 +124,7 @@ impl CoverlineService {
     ) -> Result<Answer<PutResult>, Status> {
         let engine = &self.engine;
         let (headers, _, mut messages) = request.into_parts();
+        let at_least = &MinVersions::parse(&headers).map_err(status::not_committed)?;
         let first = tokio::time::timeout(limits::FIRST_MESSAGE_TIME, messages.message()).await;
         let first = first
             .unwrap_or_else(|_| {
@@ -136,14 +144,15 @@ impl CoverlineService {
         let rest = messages.boxed();
         match command::parse(descriptor)? {
             Asked::Append(target) => ingest::do_put(engine, target, &headers, first, rest).await,
-            Asked::RawSql(sql) => Ok(put_count(statement::update(engine, &sql).await?)),
+            Asked::RawSql(sql) => Ok(put_count(statement::update(engine, &sql, at_least).await?)),
             Asked::Sql(Command::CommandStatementUpdate(command)) => {
                 no_transaction(command.transaction_id.as_deref())?;
-                Ok(put_count(statement::update(engine, &command.query).await?))
+                Ok(put_count(statement::update(engine, &command.query, at_least).await?))
             }
             Asked::Sql(Command::CommandPreparedStatementUpdate(command)) => {
                 let handle = command.prepared_statement_handle;
-                Ok(put_count(prepared::update(engine, &handle, first, rest).await?))
+                let updated = prepared::update(engine, &handle, first, rest, at_least).await?;
+                Ok(put_count(updated))
             }
             Asked::Sql(Command::CommandPreparedStatementQuery(command)) => {
                 let handle = command.prepared_statement_handle;
@@ -165,7 +174,8 @@ impl CoverlineService {
             CREATE_PREPARED_STATEMENT => {
                 let command: ActionCreatePreparedStatementRequest = unpack(&action)?;
                 no_transaction(command.transaction_id.as_deref())?;
-                let body = prepared::create(engine, &command.query).await?;
+                let at_least = MinVersions::parse(&headers)?;
+                let body = prepared::create(engine, &command.query, &at_least).await?;
                 Ok(stream::iter([Ok(arrow_flight::Result { body })]).boxed())
             }
             CLOSE_PREPARED_STATEMENT => {
@@ -208,7 +218,7 @@ impl FlightService for CoverlineService {
         &self,
         request: Request<FlightDescriptor>,
     ) -> Result<Response<FlightInfo>, Status> {
-        guarded(self.info(request.into_inner())).await.map(Response::new)
+        guarded(self.info(request)).await.map(Response::new)
     }
 
     /// Answers when the information is complete, so the first poll is the last.
@@ -216,7 +226,7 @@ impl FlightService for CoverlineService {
         &self,
         request: Request<FlightDescriptor>,
     ) -> Result<Response<PollInfo>, Status> {
-        let info = guarded(self.info(request.into_inner())).await?;
+        let info = guarded(self.info(request)).await?;
         Ok(Response::new(PollInfo {
             info: Some(info),
             flight_descriptor: None,
@@ -229,7 +239,7 @@ impl FlightService for CoverlineService {
         &self,
         request: Request<FlightDescriptor>,
     ) -> Result<Response<SchemaResult>, Status> {
-        let schema = guarded(self.schema(request.into_inner())).await?;
+        let schema = guarded(self.schema(request)).await?;
         Ok(Response::new(SchemaResult { schema: query::encode_schema(&schema)? }))
     }
 
@@ -237,7 +247,7 @@ impl FlightService for CoverlineService {
         &self,
         request: Request<Ticket>,
     ) -> Result<Response<Self::DoGetStream>, Status> {
-        let frames = self.get_frames(request.into_inner()).await?;
+        let frames = self.get_frames(request).await?;
         Ok(frames.map(|frames| frames.map_ok(FlightData::from).boxed()))
     }
 

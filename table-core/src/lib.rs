@@ -5,6 +5,7 @@
 //! `append::plan` -> `append::publish` -> `log::store` -> `log::replay`. How a query becomes batches: `datafusion::provider`
 //! -> `scan::prune` -> `segment::reader`.
 
+mod access;
 pub mod append;
 pub mod catalog;
 pub mod clock;
@@ -23,7 +24,8 @@ mod table;
 pub mod types;
 mod workers;
 
-pub use catalog::{Access, Catalog, CatalogOptions};
+pub use access::Access;
+pub use catalog::{Catalog, CatalogOptions};
 pub use error::{Error, ErrorKind, Overlap, Result};
 pub use log::{COMMIT_TRIES_MAX, CommitBody, Decision};
 pub use snapshot::Snapshot;

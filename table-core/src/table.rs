@@ -2,6 +2,7 @@
 //! `append`, `log`, `scan` and `maintenance`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
@@ -9,12 +10,11 @@ use coverline_proto::log as proto;
 use futures::TryStreamExt;
 
 use crate::append::{Append, AppendRequest};
-use crate::catalog::Access;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::hot::Flusher;
 use crate::log::record::Action;
-use crate::log::{Alarm, CommitBody, Decision, Head, LogStore, State, encode_schema, encode_spec};
+use crate::log::{CommitBody, Decision, Head, LogContext, LogStore, encode_schema, encode_spec};
 use crate::schema::TableSpec;
 use crate::snapshot::Snapshot;
 use crate::storage::{DiskSpace, DurableStore};
@@ -30,22 +30,8 @@ const DISK_FLOOR_FRACTION: u64 = 20;
 #[derive(Debug, Clone)]
 pub(crate) struct TableContext {
     pub(crate) store: Arc<dyn DurableStore>,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) alarm: Alarm,
+    pub(crate) log: LogContext,
     pub(crate) disk_floor_bytes: Option<u64>,
-    pub(crate) access: Access,
-}
-
-impl TableContext {
-    /// Refuses every commit to a log of a root that is only read.
-    pub(crate) fn close_if_read_only<S: State>(&self, head: &Head<S>) {
-        if let Access::ReadOnly { reason } = &self.access {
-            head.close(
-                ErrorKind::Precondition,
-                format!("nothing can be written here: the root is open read-only: {reason}"),
-            );
-        }
-    }
 }
 
 /// A handle on one table of a [`Catalog`](crate::Catalog). Shared as `Arc<Table>`.
@@ -94,16 +80,14 @@ impl Table {
             shares_record: false,
         };
         let log = LogStore::of_table(Arc::clone(&context.store), id);
-        let (clock, alarm) = (Arc::clone(&context.clock), context.alarm.clone());
-        let head = Head::create(log, clock, alarm, label(name), body).await?;
+        let head = Head::create(log, context.log.clone(), label(name), body).await?;
         Ok(Self::over(context, id, name, head))
     }
 
     /// Reads a table from its log.
     pub(crate) async fn open(context: &TableContext, id: TableId, name: &str) -> Result<Self> {
         let log = LogStore::of_table(Arc::clone(&context.store), id);
-        let (clock, alarm) = (Arc::clone(&context.clock), context.alarm.clone());
-        let head = Head::open(log, clock, alarm, label(name)).await?;
+        let head = Head::open(log, context.log.clone(), label(name)).await?;
         let table = Self::over(context, id, name, head);
         let found = table.snapshot().table_id;
         if found != id {
@@ -119,7 +103,6 @@ impl Table {
     }
 
     fn over(context: &TableContext, id: TableId, name: &str, head: Head<Snapshot>) -> Self {
-        context.close_if_read_only(&head);
         Self {
             id,
             name: name.to_owned(),
@@ -139,15 +122,26 @@ impl Table {
         self.name.clone()
     }
 
-    /// The newest version this server knows. On the only server of a root that is the newest there is.
+    /// The newest version this server knows. On the only server of a root that is the newest there is; where others write, see
+    /// [`Table::refresh`].
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.head.current()
     }
 
-    /// The table as it was at `version`.
+    /// The newest version, others' commits included that were acknowledged before this was called (C7); or one that was the
+    /// newest at most `max_staleness` ago. Costs a look at the storage, which those who ask at the same time share; nothing on
+    /// the only server of a root. Never a version older than one shown before.
     ///
     /// # Errors
-    /// `NotFound` naming the oldest and newest version; `Corrupt`.
+    /// `Unavailable` when the storage cannot be read; `Corrupt`, and `Precondition` for a newer format, for what was found.
+    pub async fn refresh(&self, max_staleness: Duration) -> Result<Arc<Snapshot>> {
+        self.head.refresh(max_staleness).await
+    }
+
+    /// The table as it was at `version`; one that this server does not know yet is looked for.
+    ///
+    /// # Errors
+    /// `NotFound` naming the oldest and newest version; `Corrupt`; `Unavailable`.
     pub async fn snapshot_at(&self, version: Version) -> Result<Arc<Snapshot>> {
         self.head.at_version(version).await
     }
@@ -163,8 +157,8 @@ impl Table {
     ///
     /// # Errors
     /// What `plan` returns; `Conflict` when the tries are used up; `Exhausted`, `Unavailable` before publish;
-    /// `Indeterminate` when the slot could not be read back: from then on the table refuses commits until it is opened
-    /// anew (C14).
+    /// `Indeterminate` when the slot could not be read back: on a local disk the table refuses commits from then on until it is
+    /// opened anew (C14), elsewhere until the slot can be read. `Precondition` on a read-only root.
     ///
     /// # Cancel safety
     /// Dropping the future does not stop the commit.
@@ -190,7 +184,8 @@ impl Table {
         &self.flusher
     }
 
-    /// Why this handle refuses commits, when it does: the outcome of one is unknown, or the table was dropped.
+    /// Why this handle refuses commits, when it does: the outcome of one is unknown, the table was dropped, or the root is
+    /// read-only here.
     pub fn closed(&self) -> Option<Error> {
         self.head.closed()
     }

@@ -1,6 +1,7 @@
 //! `coverline.CreateTable`: makes a table, with a schema or before one is known.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
 use base64::Engine as _;
@@ -58,7 +59,8 @@ async fn existing(
     name: &str,
     spec: &TableSpec,
 ) -> Result<Arc<Table>, Status> {
-    let table = catalog.table(name).await.map_err(|error| status::core(&error))?;
+    let table = catalog.fresh_table(name, Duration::ZERO).await;
+    let table = table.map_err(|error| status::core(&error))?;
     ingest::check_spec(&table, Some(spec)).map_err(|error| status::core(&error))?;
     Ok(table)
 }

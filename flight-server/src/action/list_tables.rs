@@ -1,36 +1,42 @@
 //! `coverline.ListTables`: every table with what its snapshot knows, one result each.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream;
 use serde_json::{Value, json};
 use table_core::{Catalog, Snapshot};
+use tonic::Status;
 use tracing::warn;
 
 use super::Answer;
 use super::json::encode;
+use crate::{limits, status};
 
 pub(super) const NAME: &str = "coverline.ListTables";
 pub(super) const TEXT: &str = "Lists tables by name. No body. Results, one per table: JSON {name, version, row_count, file_bytes, \
                                segment_count, inline_row_count, inline_bytes, index_column, bucket, entity_columns, time_zone, first_index, last_index}; \
                                {name, error} for a table that cannot be opened.";
 
-pub(super) fn run(catalog: &Arc<Catalog>) -> Answer {
+pub(super) async fn run(catalog: &Arc<Catalog>, max_staleness: Duration) -> Result<Answer, Status> {
+    catalog.refresh(max_staleness).await.map_err(|error| status::core(&error))?;
     let catalog = Arc::clone(catalog);
-    stream::iter(catalog.table_names())
-        .filter_map(move |name| {
+    let described = stream::iter(catalog.table_names())
+        .map(move |name| {
             let catalog = Arc::clone(&catalog);
-            async move { describe(&catalog, name).await }
+            async move { describe(&catalog, name, max_staleness).await }
         })
-        .map(|value| Ok(arrow_flight::Result { body: encode(&value).into() }))
-        .boxed()
+        .buffered(limits::LOOKS_IN_FLIGHT)
+        .filter_map(|described| async { described });
+    Ok(described.map(|value| Ok(arrow_flight::Result { body: encode(&value).into() })).boxed())
 }
 
 /// The table; `None` when it was dropped since its name was read.
-async fn describe(catalog: &Arc<Catalog>, name: String) -> Option<Value> {
-    match catalog.table(&name).await {
-        Ok(table) => Some(described(&name, &table.snapshot())),
+async fn describe(catalog: &Arc<Catalog>, name: String, max_staleness: Duration) -> Option<Value> {
+    let snapshot = async { catalog.table(&name).await?.refresh(max_staleness).await };
+    match snapshot.await {
+        Ok(snapshot) => Some(described(&name, &snapshot)),
         Err(_) if !catalog.contains(&name) => None,
         Err(error) => {
             warn!(table = name, %error, "a table is listed with its error");

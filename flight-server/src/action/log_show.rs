@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream;
@@ -20,13 +21,18 @@ pub(super) const TEXT: &str = "Shows a table's commit records. Body: JSON {table
 /// Records read at once; a log can be longer than memory.
 const RECORDS_AT_ONCE: u64 = 64;
 
-pub(super) async fn run(catalog: &Arc<Catalog>, body: &[u8]) -> Result<Answer, Status> {
+pub(super) async fn run(
+    catalog: &Arc<Catalog>,
+    body: &[u8],
+    max_staleness: Duration,
+) -> Result<Answer, Status> {
     let mut body = Body::parse(NAME, body)?;
     let table = body.required("table")?;
     let first = body.number("first")?.unwrap_or(1).max(1);
     let last = body.number("last")?;
     body.finish()?;
-    let table = catalog.table(&table).await.map_err(|error| status::core(&error))?;
+    let table = catalog.fresh_table(&table, max_staleness).await;
+    let table = table.map_err(|error| status::core(&error))?;
     let newest = table.snapshot().version.0;
     let reader = Reader {
         table,

@@ -66,8 +66,8 @@ pub(crate) async fn call(
         session::CLOSE => Ok(once(session::close())),
         create_table::NAME => changed(create_table::run(catalog, &body).await),
         drop_table::NAME => changed(drop_table::run(catalog, &body).await),
-        list_tables::NAME => Ok(list_tables::run(catalog)),
-        log_show::NAME => log_show::run(catalog, &body).await,
+        list_tables::NAME => list_tables::run(catalog, engine.max_staleness()).await,
+        log_show::NAME => log_show::run(catalog, &body, engine.max_staleness()).await,
         _ => match transaction::refusal(&name) {
             Some(text) => Err(status::unsupported(text)),
             None => Err(status::unsupported(format!(

@@ -2,6 +2,9 @@
 
 use std::io::{self, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::time::Duration;
+
+use table_core::Access;
 
 use super::Outcome;
 use super::error::CliError;
@@ -12,14 +15,20 @@ use crate::server;
 /// Address listened on when none is given; what the client commands ask by default.
 pub(crate) const DEFAULT_LISTEN: &str = "127.0.0.1:50051";
 
+/// Why a server that was started so writes nothing.
+const ASKED_TO_READ: &str =
+    "this server was started with --read-only; send changes to one that may write to the root";
+
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-A folder is made when it does not exist, and one server at a time can hold it. In an object store a start first proves that two
-conditional PUTs of one key never both succeed, which takes 264 small PUTs; where they can, or where the credentials allow no
-PUT, the server starts read-only and says so.
+A folder is made when it does not exist, and one server at a time can hold it; others may serve it with --read-only. Any number
+of servers can write to one root in an object store. There a start first proves that two conditional PUTs of one key never both
+succeed, which takes 264 small PUTs; where they can, or where the credentials allow no PUT, the server starts read-only and
+says so.
 
 Examples:
   coverline serve --root ./coverline-data
+  coverline serve --root ./coverline-data --listen 127.0.0.1:50052 --read-only
   AWS_REGION=eu-central-1 coverline serve --root s3://lake/coverline")]
 pub(crate) struct Arguments {
     /// Address to listen on; port 0 takes any free port.
@@ -29,6 +38,14 @@ pub(crate) struct Arguments {
     listen: String,
     #[command(flatten)]
     place: RootArgument,
+    /// Only read: beside the server that owns the folder, or where nothing may be written.
+    ///
+    /// Sees what the owner acknowledged at once, refuses every change, and leaves no file and no lock.
+    #[arg(long, env = "COVERLINE_READ_ONLY")]
+    read_only: bool,
+    /// How old what queries see may be where other servers write, such as 500ms or 5s; 0 to look at every query.
+    #[arg(long, value_name = "DURATION", env = "COVERLINE_MAX_STALENESS", default_value = "0", value_parser = duration)]
+    max_staleness: Duration,
     /// Free disk below which appends are refused, bytes [default: 1 GiB or 5 % of the disk].
     #[arg(long, value_name = "BYTES", env = "COVERLINE_DISK_FLOOR_BYTES")]
     disk_floor_bytes: Option<u64>,
@@ -38,6 +55,11 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Outcome, CliError> {
     let config = ServerConfig {
         listen: resolve(&arguments.listen)?,
         disk_floor_bytes: arguments.disk_floor_bytes,
+        access: match arguments.read_only {
+            true => Access::ReadOnly { reason: ASKED_TO_READ.to_owned() },
+            false => Access::default(),
+        },
+        max_staleness: arguments.max_staleness,
         ..ServerConfig::new(arguments.place.root)
     };
     let shutdown = server::shutdown_signal()?;
@@ -55,6 +77,24 @@ fn announce(address: SocketAddr) {
     }
 }
 
+/// A duration as people write it: a number with its unit.
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let ms_per_unit = match unit.trim() {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "" if number == "0" => 0,
+        _ => return Err("write a number and a unit, ms, s, m or h, such as 500ms".to_owned()),
+    };
+    let number: u64 =
+        number.parse().map_err(|_| "the number is missing or too large".to_owned())?;
+    let ms = number.checked_mul(ms_per_unit).ok_or("the number is too large")?;
+    Ok(Duration::from_millis(ms))
+}
+
 /// The address that a `--listen` names; a host name becomes the first address it has.
 pub(crate) fn resolve(listen: &str) -> Result<SocketAddr, CliError> {
     let unusable = |reason: &str| {
@@ -66,4 +106,36 @@ pub(crate) fn resolve(listen: &str) -> Result<SocketAddr, CliError> {
         .map_err(|error| unusable(&error.to_string()))?
         .next()
         .ok_or_else(|| unusable("the host has no address"))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_a_unit() {
+        for (text, ms) in [
+            ("0", 0),
+            ("0s", 0),
+            ("500ms", 500),
+            ("5s", 5_000),
+            ("2 m", 120_000),
+            ("1h", 3_600_000),
+        ] {
+            assert_eq!(duration(text).unwrap(), Duration::from_millis(ms), "{text}");
+        }
+        for text in [
+            "",
+            "5",
+            "s",
+            "-1s",
+            "1.5s",
+            "5 days",
+            "99999999999999999999s",
+            "18446744073709551615h",
+        ] {
+            duration(text).unwrap_err();
+        }
+    }
 }

@@ -61,13 +61,15 @@ pub(super) async fn run(
         Some(table) => Target::existing(table),
         None => create(catalog, &request, &schema).await.map_err(|error| status::commit(&error))?,
     };
-    let series = Series { target, request, schema, incoming, receipts: 0, done: false };
+    let catalog = Arc::clone(catalog);
+    let series = Series { catalog, target, request, schema, incoming, receipts: 0, done: false };
     Ok(stream::unfold(series, Series::step).boxed())
 }
 
-/// The table, when it is there and may be appended to; `None` when it is to be created.
+/// The table, when it is there and may be appended to; `None` when it is to be created. What others committed to it is known
+/// then, so that an overlap with that shows at the first batch.
 async fn find(catalog: &Arc<Catalog>, request: &PutRequest) -> Result<Option<Arc<Table>>, Status> {
-    let found = match catalog.table(&request.table).await {
+    let found = match catalog.fresh_table(&request.table, Duration::ZERO).await {
         Ok(table) => check_existing(&table, request).map(|()| Some(table)),
         Err(error) if error.kind() == ErrorKind::NotFound && request.mode.create => Ok(None),
         Err(error) => Err(error),
@@ -180,7 +182,7 @@ async fn create(
         }
         // Somebody else was faster; with create-or-append that is as good as having been first.
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            let table = catalog.table(&request.table).await?;
+            let table = catalog.fresh_table(&request.table, Duration::ZERO).await?;
             check_existing(&table, request)?;
             Ok(Target::existing(table))
         }
@@ -190,6 +192,7 @@ async fn create(
 
 /// The commits of one stream: one at its end, or one after each batch.
 struct Series {
+    catalog: Arc<Catalog>,
     target: Target,
     request: PutRequest,
     schema: SchemaRef,
@@ -247,6 +250,10 @@ impl Series {
                 return Ok(None);
             }
         }
+        if self.receipts > 0 {
+            let looked = look(&self.catalog, self.target.table()).await;
+            looked.map_err(|error| status::append(&error))?;
+        }
         let mut append = self.target.table().append(self.append_request());
         append.begin(&self.schema).await.map_err(|error| status::append(&error))?;
         if let Some(batch) = batch {
@@ -277,6 +284,12 @@ impl Series {
         );
         Ok(receipt)
     }
+}
+
+/// Learns what others did since the last commit of a stream, which may last for days: they may have dropped the table.
+async fn look(catalog: &Catalog, table: &Table) -> Result<(), Error> {
+    let (listed, followed) = (catalog.refresh(Duration::ZERO), table.refresh(Duration::ZERO));
+    tokio::try_join!(listed, followed).map(drop)
 }
 
 fn put_result(receipt: &Receipt) -> PutResult {

@@ -90,8 +90,10 @@ async fn answer(engine: &Arc<Engine>, command: Command) -> Result<RecordBatch, S
         Command::CommandGetCatalogs(command) => catalogs::catalogs(command),
         Command::CommandGetDbSchemas(command) => catalogs::schemas(command),
         Command::CommandGetTableTypes(command) => catalogs::table_types(command),
-        Command::CommandGetTables(command) => tables::tables(engine.catalog(), command).await,
-        Command::CommandGetSqlInfo(command) => sql_info::sql_info(command),
+        Command::CommandGetTables(command) => tables::tables(engine, command).await,
+        Command::CommandGetSqlInfo(command) => {
+            sql_info::sql_info(command, engine.catalog().access().is_read_only())
+        }
         Command::CommandGetXdbcTypeInfo(command) => type_info::type_info(command),
         Command::CommandGetPrimaryKeys(_) => Ok(empty(keys::primary_keys_schema())),
         Command::CommandGetExportedKeys(_)

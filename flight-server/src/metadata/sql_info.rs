@@ -61,15 +61,18 @@ from!(i32, Int32);
 from!(Vec<String>, List);
 from!(BTreeMap<i32, Vec<i32>>, Map);
 
-pub(super) fn sql_info(mut command: CommandGetSqlInfo) -> Result<RecordBatch, Status> {
+pub(super) fn sql_info(
+    mut command: CommandGetSqlInfo,
+    is_read_only: bool,
+) -> Result<RecordBatch, Status> {
     command.info.truncate(CODES_MAX);
-    let all = all()?;
+    let all = all(is_read_only)?;
     command.into_builder(&all).build().map_err(|error| flight(&error))
 }
 
-fn all() -> Result<SqlInfoData, Status> {
+fn all(is_read_only: bool) -> Result<SqlInfoData, Status> {
     let mut builder = SqlInfoDataBuilder::new();
-    for (code, value) in capabilities() {
+    for (code, value) in capabilities(is_read_only) {
         match value {
             Value::Text(text) => builder.append(code, text),
             Value::Bool(flag) => builder.append(code, flag),
@@ -99,7 +102,7 @@ fn names(functions: Vec<Arc<ScalarUDF>>) -> Value {
 }
 
 /// The table. In the order of the codes.
-fn capabilities() -> Vec<(SqlInfo, Value)> {
+fn capabilities(is_read_only: bool) -> Vec<(SqlInfo, Value)> {
     let statement_ttl_ms =
         i32::try_from(limits::PREPARED_STATEMENT_TTL.as_millis()).unwrap_or(i32::MAX);
     let mut strings = datafusion::functions::string::functions();
@@ -110,7 +113,7 @@ fn capabilities() -> Vec<(SqlInfo, Value)> {
         (SqlInfo::FlightSqlServerName, "Coverline".into()),
         (SqlInfo::FlightSqlServerVersion, env!("CARGO_PKG_VERSION").into()),
         (SqlInfo::FlightSqlServerArrowVersion, arrow::ARROW_VERSION.into()),
-        (SqlInfo::FlightSqlServerReadOnly, false.into()),
+        (SqlInfo::FlightSqlServerReadOnly, is_read_only.into()),
         (SqlInfo::FlightSqlServerSql, true.into()),
         (SqlInfo::FlightSqlServerSubstrait, false.into()),
         (SqlInfo::FlightSqlServerSubstraitMinVersion, "".into()),
@@ -293,7 +296,7 @@ mod tests {
     use super::*;
 
     fn codes(command: Vec<u32>) -> Vec<u32> {
-        let batch = sql_info(CommandGetSqlInfo { info: command }).unwrap();
+        let batch = sql_info(CommandGetSqlInfo { info: command }, false).unwrap();
         batch.column(0).as_primitive::<UInt32Type>().values().to_vec()
     }
 
@@ -301,7 +304,7 @@ mod tests {
     fn every_code_of_the_specification_is_there_once_and_no_other() {
         let expected: Vec<u32> = (0..=11).chain(100..=101).chain(500..=576).collect();
         assert_eq!(codes(vec![]), expected);
-        assert_eq!(capabilities().len(), expected.len());
+        assert_eq!(capabilities(false).len(), expected.len());
     }
 
     #[test]
@@ -319,7 +322,7 @@ mod tests {
         const INT32: i8 = 3;
         const LIST: i8 = 4;
         const MAP: i8 = 5;
-        let batch = sql_info(CommandGetSqlInfo::default()).unwrap();
+        let batch = sql_info(CommandGetSqlInfo::default(), false).unwrap();
         let values = batch.column(1).as_union();
         for (row, code) in codes(vec![]).into_iter().enumerate() {
             let expected = match code {
@@ -355,7 +358,7 @@ mod tests {
 
     #[test]
     fn functions_are_those_of_the_engine() {
-        let batch = sql_info(CommandGetSqlInfo { info: vec![509, 512] }).unwrap();
+        let batch = sql_info(CommandGetSqlInfo { info: vec![509, 512] }, false).unwrap();
         let text = arrow::util::pretty::pretty_format_batches(&[batch]).unwrap().to_string();
         for name in ["sqrt", "date_bin"] {
             assert!(text.contains(name), "{name}");

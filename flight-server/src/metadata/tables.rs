@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::datatypes::{Field, Schema};
 use arrow::record_batch::RecordBatch;
@@ -14,6 +15,9 @@ use tracing::warn;
 use super::types::sql_type;
 use super::{check_pattern, flight};
 use crate::catalog::{CATALOG_NAME, SCHEMA_NAME};
+use crate::engine::Engine;
+use crate::query::pins;
+use crate::status;
 
 /// What every table is.
 pub(super) const TABLE_TYPE: &str = "TABLE";
@@ -25,9 +29,10 @@ const TABLE_TYPE_ALIAS: &str = "BASE TABLE";
 const COLUMN_KEY_PREFIX: &str = "ARROW:FLIGHT:SQL:";
 
 pub(super) async fn tables(
-    catalog: &Arc<Catalog>,
+    engine: &Arc<Engine>,
     mut command: CommandGetTables,
 ) -> Result<RecordBatch, Status> {
+    let (catalog, max_staleness) = (engine.catalog(), engine.max_staleness());
     check_pattern(command.db_schema_filter_pattern.as_deref())?;
     check_pattern(command.table_name_filter_pattern.as_deref())?;
     let types = std::mem::take(&mut command.table_types);
@@ -36,9 +41,10 @@ pub(super) async fn tables(
 
     let mut builder = command.into_builder();
     if wanted {
+        catalog.refresh(max_staleness).await.map_err(|error| status::core(&error))?;
         for name in catalog.table_names() {
             let schema = match include_schema {
-                true => described(catalog, &name).await,
+                true => described(catalog, &name, max_staleness).await,
                 false => Schema::empty(),
             };
             builder
@@ -55,9 +61,13 @@ fn is_table(name: &str) -> bool {
 
 /// The table's schema for clients; empty when it has none yet or cannot be opened, because one damaged table must not take
 /// the list of all the others with it.
-async fn described(catalog: &Arc<Catalog>, name: &str) -> Schema {
-    match catalog.table(name).await {
-        Ok(table) => match &table.snapshot().layout {
+async fn described(catalog: &Arc<Catalog>, name: &str, max_staleness: Duration) -> Schema {
+    let snapshot = async {
+        let table = catalog.table(name).await?;
+        pins::described(&table, max_staleness).await
+    };
+    match snapshot.await {
+        Ok(snapshot) => match &snapshot.layout {
             Some(layout) => describe(name, &portable_schema(&layout.schema)),
             None => Schema::empty(),
         },

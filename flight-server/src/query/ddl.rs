@@ -1,6 +1,7 @@
 //! CREATE TABLE and DROP TABLE, taken from the syntax tree and executed by the catalog.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
 use datafusion::logical_expr::{DdlStatement, LogicalPlan};
@@ -20,6 +21,7 @@ use crate::catalog;
 use crate::engine::Engine;
 use crate::query::gate::Gated;
 use crate::query::insert;
+use crate::query::min_versions::MinVersions;
 use crate::query::plan::Prepared;
 use crate::status;
 use crate::target::Target;
@@ -62,8 +64,10 @@ pub(crate) async fn create_table(
     engine: &Arc<Engine>,
     gated: Gated,
     mut table: CreateTable,
+    at_least: &MinVersions,
 ) -> Result<i64, Status> {
     let name = flat_name(&table.name)?;
+    engine.catalog().refresh(Duration::ZERO).await.map_err(|error| status::core(&error))?;
     if table.if_not_exists && engine.catalog().contains(&name) {
         return Ok(0);
     }
@@ -83,7 +87,7 @@ pub(crate) async fn create_table(
         return create(engine, &name, spec, None, if_not_exists).await.map(|_| 0);
     }
     let with_query = table.query.is_some();
-    let prepared = Prepared::newest(engine, gated).await?;
+    let prepared = Prepared::newest(engine, gated, at_least).await?;
     let statement = DfStatement::Statement(Box::new(SqlStatement::CreateTable(table)));
     let LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(create_plan)) =
         prepared.logical(engine, statement).await?

@@ -22,6 +22,7 @@ use tonic::Status;
 use crate::auth;
 use crate::engine::Engine;
 use crate::query::gate::Gated;
+use crate::query::min_versions::MinVersions;
 use crate::query::plan::{self, Prepared};
 use crate::query::{ddl, parameters};
 use crate::status;
@@ -35,8 +36,10 @@ pub(crate) async fn insert(
     gated: Gated,
     insert: Insert,
     rows: &[RecordBatch],
+    at_least: &MinVersions,
 ) -> Result<i64, Status> {
-    match uncommitted(engine, gated, insert, rows).await.map_err(status::not_committed)? {
+    let append = uncommitted(engine, gated, insert, rows, at_least).await;
+    match append.map_err(status::not_committed)? {
         Some(append) => row_count(append.commit().await),
         None => Ok(0),
     }
@@ -48,9 +51,10 @@ async fn uncommitted(
     gated: Gated,
     insert: Insert,
     rows: &[RecordBatch],
+    at_least: &MinVersions,
 ) -> Result<Option<Append>, Status> {
     let values = parameters::rows(rows, gated.parameter_count)?;
-    let prepared = Prepared::newest(engine, gated).await?;
+    let prepared = Prepared::newest(engine, gated, at_least).await?;
     let (table, source) = source(engine, &prepared, insert).await?;
     if values.is_empty() {
         return Ok(None);

@@ -4,6 +4,7 @@ mod ddl;
 pub(crate) mod functions;
 mod gate;
 mod insert;
+pub(crate) mod min_versions;
 mod parameters;
 pub(crate) mod pins;
 mod plan;

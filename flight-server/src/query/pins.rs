@@ -1,22 +1,28 @@
 //! The versions that one statement sees: one snapshot per table, fixed together, and what DataFusion finds under each name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use coverline_proto::flight::TablePin;
 use datafusion::catalog::{CatalogProvider, SchemaProvider, TableProvider};
 use datafusion::common::TableReference;
 use datafusion::error::{DataFusionError, Result as DfResult};
+use futures::future::try_join_all;
 use table_core::datafusion::{SnapshotProvider, SnapshotSource};
 use table_core::segment::reader::SegmentCache;
 use table_core::types::Version;
 use table_core::{Catalog, Error, ErrorKind, Snapshot, Table};
+use tokio::time::Instant;
 use tonic::Status;
 use tracing::warn;
 
 use crate::catalog::{INFORMATION_SCHEMA, SCHEMA_NAME, table_name};
+use crate::engine::Engine;
+use crate::limits;
 use crate::query::gate::Gated;
+use crate::query::min_versions::MinVersions;
 use crate::status;
 
 /// How often the newest versions of several tables are read until two readings agree.
@@ -36,28 +42,50 @@ pub(crate) struct Pins {
 }
 
 impl Pins {
-    /// Pins the newest version of every table that a statement names.
+    /// Pins the newest version of every table that a statement names, those of others included where they write (C7).
     ///
     /// # Errors
-    /// NOT_FOUND for a missing table; what opening a table returns.
-    pub(crate) async fn newest(catalog: &Catalog, gated: &Gated) -> Result<Self, Status> {
+    /// NOT_FOUND for a missing table; what opening a table returns; UNAVAILABLE when a table does not come up to `at_least` in
+    /// time.
+    pub(crate) async fn newest(
+        engine: &Engine,
+        gated: &Gated,
+        at_least: &MinVersions,
+    ) -> Result<Self, Status> {
+        let (catalog, staleness) = (engine.catalog(), engine.max_staleness());
+        let names = names(gated)?;
+        let at_least = at_least.of(&names)?;
+        if names.is_empty() {
+            if lists_tables(gated) {
+                catalog.refresh(staleness).await.map_err(|error| status::core(&error))?;
+            }
+            return Ok(Self::default());
+        }
+        let tables = catalog.fresh_tables(&names, staleness).await;
+        let tables = tables.map_err(|error| status::core(&error))?;
         let mut by_name = BTreeMap::new();
-        for name in names(gated)? {
-            let table = catalog.table(&name).await.map_err(|error| status::core(&error))?;
-            let snapshot = table.snapshot();
+        for ((name, table), version) in names.into_iter().zip(tables).zip(at_least) {
+            let snapshot = reach(&table, version, limits::MIN_VERSION_TIME).await?;
             by_name.insert(name, Pin { table, snapshot });
         }
         let mut pins = Self { by_name };
-        pins.settle();
+        pins.settle(catalog.access().has_rivals() && staleness.is_zero()).await?;
         Ok(pins)
     }
 
-    /// Reads all versions again until nothing moved in between: only then they held at one moment.
-    fn settle(&mut self) {
+    /// Reads all versions again until nothing moved in between: only then they held at one moment. `looks` where others write.
+    async fn settle(&mut self, looks: bool) -> Result<(), Status> {
         if self.by_name.len() < 2 {
-            return;
+            return Ok(());
         }
-        for _ in 0..READINGS_MAX {
+        for _ in 0..if looks { limits::LOOKS_MAX } else { READINGS_MAX } {
+            if looks {
+                let mut tables = Vec::with_capacity(self.by_name.len());
+                for pin in self.by_name.values() {
+                    tables.push(pin.table.refresh(Duration::ZERO));
+                }
+                try_join_all(tables).await.map_err(|error| status::core(&error))?;
+            }
             let mut moved = false;
             for pin in self.by_name.values_mut() {
                 let snapshot = pin.table.snapshot();
@@ -65,9 +93,10 @@ impl Pins {
                 pin.snapshot = snapshot;
             }
             if !moved {
-                return;
+                break;
             }
         }
+        Ok(())
     }
 
     /// Pins exactly the versions that a ticket names.
@@ -77,8 +106,18 @@ impl Pins {
     pub(crate) async fn restore(catalog: &Catalog, wire: &[TablePin]) -> Result<Self, Status> {
         let mut by_name = BTreeMap::new();
         for pin in wire {
-            let table = catalog.table(&pin.name).await.map_err(|error| status::core(&error))?;
-            if pin.table_id != table.id().as_bytes()[..] {
+            let is_it = |table: &Table| pin.table_id == table.id().as_bytes()[..];
+            let table = match catalog.table(&pin.name).await {
+                Ok(table) if is_it(&table) => Ok(table),
+                // Created by the server that made the ticket, as far as this one knows.
+                Ok(_) => catalog.fresh_table(&pin.name, Duration::ZERO).await,
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    catalog.fresh_table(&pin.name, Duration::ZERO).await
+                }
+                Err(error) => Err(error),
+            };
+            let table = table.map_err(|error| status::core(&error))?;
+            if !is_it(&table) {
                 return Err(status::not_found(format!(
                     "the table \"{}\" of this ticket was dropped, and another one has its name; run the query again",
                     pin.name
@@ -119,16 +158,53 @@ impl Pins {
     }
 }
 
-/// Flat names of the tables of a statement; an INSERT's target is among them.
+/// Flat names of the tables of a statement, each once; an INSERT's target is among them.
 fn names(gated: &Gated) -> Result<Vec<String>, Status> {
-    let mut names = Vec::new();
+    let mut names = BTreeSet::new();
     for reference in &gated.tables {
         if reference.schema() != Some(INFORMATION_SCHEMA) {
-            names.push(table_name(reference)?.to_owned());
+            names.insert(table_name(reference)?.to_owned());
         }
     }
     names.extend(gated.function_tables.iter().cloned());
-    Ok(names)
+    Ok(names.into_iter().collect())
+}
+
+/// Whether a statement is about the tables there are, as SHOW TABLES is.
+fn lists_tables(gated: &Gated) -> bool {
+    gated.tables.iter().any(|reference| reference.schema() == Some(INFORMATION_SCHEMA))
+}
+
+/// The newest version of a table, once that is at least `version`.
+async fn reach(
+    table: &Table,
+    version: Version,
+    longest: Duration,
+) -> Result<Arc<Snapshot>, Status> {
+    let (mut pause, pause_max) = limits::MIN_VERSION_PAUSES;
+    let give_up = Instant::now() + longest;
+    let mut snapshot = table.snapshot();
+    while snapshot.version < version {
+        snapshot = table.refresh(Duration::ZERO).await.map_err(|error| status::core(&error))?;
+        if snapshot.version >= version {
+            break;
+        }
+        if Instant::now() + pause > give_up {
+            return Err(status::plain(
+                ErrorKind::Unavailable,
+                &format!(
+                    "table \"{}\" is at version {} after waiting {} s, and version {version} is asked for at least; ask later, or \
+                     correct the version",
+                    table.name(),
+                    snapshot.version,
+                    longest.as_secs()
+                ),
+            ));
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(pause_max);
+    }
+    Ok(snapshot)
 }
 
 impl SnapshotSource for Pins {
@@ -165,6 +241,7 @@ impl CatalogProvider for PinnedCatalog {
 pub(crate) struct PinnedSchema {
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) pins: Arc<Pins>,
+    pub(crate) max_staleness: Duration,
     pub(crate) cache: Arc<SegmentCache>,
 }
 
@@ -189,8 +266,12 @@ impl SchemaProvider for PinnedSchema {
         if let Some(pin) = self.pins.get(name) {
             return Ok(Some(self.provider(&pin.table, &pin.snapshot)));
         }
-        match self.catalog.table(name).await {
-            Ok(table) => Ok(Some(self.provider(&table, &table.snapshot()))),
+        let described = async {
+            let table = self.catalog.table(name).await?;
+            described(&table, self.max_staleness).await.map(|snapshot| (table, snapshot))
+        };
+        match described.await {
+            Ok((table, snapshot)) => Ok(Some(self.provider(&table, &snapshot))),
             // DataFusion looks the name of every table function up as a table first, and a table may be dropped while it is
             // listed: neither is worth a word.
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -205,6 +286,18 @@ impl SchemaProvider for PinnedSchema {
     fn table_exist(&self, name: &str) -> bool {
         self.pins.get(name).is_some() || self.catalog.contains(name)
     }
+}
+
+/// A version of a table for a listing of many: one with columns, which stay what they are, needs no look at the storage.
+///
+/// # Errors
+/// As [`Table::refresh`].
+pub(crate) async fn described(
+    table: &Table,
+    max_staleness: Duration,
+) -> table_core::Result<Arc<Snapshot>> {
+    let known = table.snapshot();
+    if known.layout.is_some() { Ok(known) } else { table.refresh(max_staleness).await }
 }
 
 #[cfg(test)]
@@ -251,6 +344,7 @@ mod tests {
         let schema = PinnedSchema {
             catalog: Catalog::open(root.path(), options()).await.unwrap(),
             pins: Arc::default(),
+            max_staleness: Duration::ZERO,
             cache: Arc::default(),
         };
 

@@ -17,6 +17,7 @@ use tonic::Status;
 
 use crate::engine::Engine;
 use crate::query::gate::{self, Gated, Statement};
+use crate::query::min_versions::MinVersions;
 use crate::query::pins::Pins;
 use crate::query::plans;
 use crate::status;
@@ -83,12 +84,16 @@ pub(crate) async fn gated(engine: &Engine, sql: &str) -> Result<Gated, Status> {
 }
 
 impl Prepared {
-    /// A statement at the newest version of its tables.
+    /// A statement at the newest version of its tables, and at least at some.
     ///
     /// # Errors
     /// See [`gate::check`] and [`Pins::newest`].
-    pub(crate) async fn newest(engine: &Engine, gated: Gated) -> Result<Self, Status> {
-        let pins = Pins::newest(engine.catalog(), &gated).await?;
+    pub(crate) async fn newest(
+        engine: &Engine,
+        gated: Gated,
+        at_least: &MinVersions,
+    ) -> Result<Self, Status> {
+        let pins = Pins::newest(engine, &gated, at_least).await?;
         Ok(Self::with(engine, gated, pins))
     }
 

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::config::ServerConfig;
 use crate::engine::Engine;
+use crate::query::min_versions::MinVersions;
 use crate::query::{plan, statement};
 
 async fn engine() -> (TempDir, Arc<Engine>) {
@@ -27,9 +28,9 @@ async fn create(engine: &Arc<Engine>, column: &str) {
 /// Plans a text; whether it had been kept, and its plan.
 async fn planned(engine: &Arc<Engine>, sql: &str) -> (bool, Prepared) {
     let gated = plan::gated(engine, sql).await.unwrap();
-    let pins = Pins::newest(engine.catalog(), &gated).await.unwrap();
+    let pins = Pins::newest(engine, &gated, &MinVersions::Any).await.unwrap();
     let kept = engine.plans().get(sql, &pins).is_some();
-    let prepared = Prepared::newest(engine, gated).await.unwrap();
+    let prepared = Prepared::newest(engine, gated, &MinVersions::Any).await.unwrap();
     prepared.own_query(engine).await.unwrap();
     (kept, prepared)
 }
@@ -48,7 +49,7 @@ async fn a_text_is_planned_once_for_one_version() {
         assert!(!planned(&engine, sql).await.0, "{sql}");
         assert!(planned(&engine, sql).await.0, "{sql}");
     }
-    statement::update(&engine, "INSERT INTO t VALUES (1)").await.unwrap();
+    statement::update(&engine, "INSERT INTO t VALUES (1)", &MinVersions::Any).await.unwrap();
     let (kept, prepared) = planned(&engine, "SELECT a FROM t").await;
     assert!(!kept, "the table has moved on");
     let plan = prepared.own_query(&engine).await.unwrap();
@@ -83,7 +84,7 @@ async fn another_table_of_the_same_name_is_another_table() {
     create(&engine, "a").await;
     let sql = "SELECT * FROM t";
     planned(&engine, sql).await;
-    statement::update(&engine, "DROP TABLE t").await.unwrap();
+    statement::update(&engine, "DROP TABLE t", &MinVersions::Any).await.unwrap();
     create(&engine, "b").await;
     let (kept, prepared) = planned(&engine, sql).await;
     assert!(!kept);

@@ -21,6 +21,7 @@ use tonic::Status;
 use crate::engine::Engine;
 use crate::frame::Frame;
 use crate::query::gate::{Gated, Statement};
+use crate::query::min_versions::MinVersions;
 use crate::query::plan::{self, Prepared};
 use crate::query::{insert, parameters, statement, stream};
 use crate::status;
@@ -34,11 +35,15 @@ const IS_QUERY: [u8; 2] = [0x20, 0x00];
 ///
 /// # Errors
 /// Everything that can be known before it runs: syntax, missing tables and columns, types.
-pub(crate) async fn create(engine: &Arc<Engine>, sql: &str) -> Result<Bytes, Status> {
+pub(crate) async fn create(
+    engine: &Arc<Engine>,
+    sql: &str,
+    at_least: &MinVersions,
+) -> Result<Bytes, Status> {
     let gated = plan::gated(engine, sql).await?;
     let is_update = gated.statement.is_update();
     let parameter_count = gated.parameter_count;
-    let described = describe(engine, gated).await?;
+    let described = describe(engine, gated, at_least).await?;
     let handle = engine.clock().new_id();
     engine.prepared().insert(handle, sql.to_owned(), parameter_count)?;
     let result = ActionCreatePreparedStatementResult {
@@ -60,12 +65,16 @@ struct Described {
     parameters: SchemaRef,
 }
 
-async fn describe(engine: &Arc<Engine>, gated: Gated) -> Result<Described, Status> {
+async fn describe(
+    engine: &Arc<Engine>,
+    gated: Gated,
+    at_least: &MinVersions,
+) -> Result<Described, Status> {
     let count = gated.parameter_count;
     let nothing = Arc::new(Schema::empty());
     match gated.statement.clone() {
         Statement::Query(_) => {
-            let prepared = Prepared::newest(engine, gated).await?;
+            let prepared = Prepared::newest(engine, gated, at_least).await?;
             let plan = prepared.own_query(engine).await?;
             // A plan may be impossible to optimise while the types of its parameters are open.
             let dataset = match prepared.wire_schema(engine, &plan).await {
@@ -75,7 +84,7 @@ async fn describe(engine: &Arc<Engine>, gated: Gated) -> Result<Described, Statu
             Ok(Described { dataset, parameters: parameter_schema(plan.logical(), count)? })
         }
         Statement::Insert(statement) => {
-            let prepared = Prepared::newest(engine, gated).await?;
+            let prepared = Prepared::newest(engine, gated, at_least).await?;
             let (_, plan) = insert::source(engine, &prepared, *statement).await?;
             Ok(Described { dataset: nothing, parameters: parameter_schema(&plan, count)? })
         }
@@ -120,20 +129,25 @@ pub(crate) fn close(engine: &Arc<Engine>, handle: &[u8]) {
 pub(crate) async fn flight_info(
     engine: &Arc<Engine>,
     handle: &[u8],
+    at_least: &MinVersions,
     descriptor: FlightDescriptor,
 ) -> Result<FlightInfo, Status> {
     let prepared = engine.prepared().get(handle)?;
     let rows = prepared.parameters();
-    statement::flight_info_bound(engine, &prepared.sql, &rows, descriptor).await
+    statement::flight_info_bound(engine, &prepared.sql, &rows, at_least, descriptor).await
 }
 
 /// The schema of the answer.
 ///
 /// # Errors
 /// NOT_FOUND for an unknown handle; what planning returns.
-pub(crate) async fn schema(engine: &Arc<Engine>, handle: &[u8]) -> Result<SchemaRef, Status> {
+pub(crate) async fn schema(
+    engine: &Arc<Engine>,
+    handle: &[u8],
+    at_least: &MinVersions,
+) -> Result<SchemaRef, Status> {
     let prepared = engine.prepared().get(handle)?;
-    statement::schema(engine, &prepared.sql).await
+    statement::schema(engine, &prepared.sql, at_least).await
 }
 
 /// Runs the query for clients that use the command as a ticket.
@@ -143,10 +157,11 @@ pub(crate) async fn schema(engine: &Arc<Engine>, handle: &[u8]) -> Result<Schema
 pub(crate) async fn stream(
     engine: &Arc<Engine>,
     handle: &[u8],
+    at_least: &MinVersions,
 ) -> Result<BoxStream<'static, Result<Frame, Status>>, Status> {
     let prepared = engine.prepared().get(handle)?;
     let rows = prepared.parameters();
-    statement::direct_bound(engine, &prepared.sql, &rows).await
+    statement::direct_bound(engine, &prepared.sql, &rows, at_least).await
 }
 
 /// Binds parameters for the next use of a query.
@@ -180,15 +195,16 @@ pub(crate) async fn update(
     handle: &[u8],
     first: FlightData,
     rest: BoxStream<'static, Result<FlightData, Status>>,
+    at_least: &MinVersions,
 ) -> Result<i64, Status> {
     let prepared = engine.prepared().get(handle)?;
     if prepared.parameter_count == 0 {
-        return statement::update(engine, &prepared.sql).await;
+        return statement::update(engine, &prepared.sql, at_least).await;
     }
     let read = parameters::read(first, rest).await.map_err(status::not_committed)?;
     let rows: Vec<RecordBatch> = match read {
         rows if rows.is_empty() => prepared.parameters(),
         rows => rows,
     };
-    statement::update_bound(engine, &prepared.sql, &rows).await
+    statement::update_bound(engine, &prepared.sql, &rows, at_least).await
 }

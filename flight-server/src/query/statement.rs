@@ -14,6 +14,7 @@ use tonic::Status;
 use crate::engine::Engine;
 use crate::frame::Frame;
 use crate::query::gate::{Gated, Statement};
+use crate::query::min_versions::MinVersions;
 use crate::query::plan::{self, Prepared};
 use crate::query::{ddl, insert, parameters, stream};
 use crate::status;
@@ -26,9 +27,10 @@ use crate::ticket::{self, StatementTicket};
 pub(crate) async fn flight_info(
     engine: &Arc<Engine>,
     sql: &str,
+    at_least: &MinVersions,
     descriptor: FlightDescriptor,
 ) -> Result<FlightInfo, Status> {
-    flight_info_bound(engine, sql, &[], descriptor).await
+    flight_info_bound(engine, sql, &[], at_least, descriptor).await
 }
 
 /// As [`flight_info`], with rows of parameters.
@@ -39,11 +41,12 @@ pub(crate) async fn flight_info_bound(
     engine: &Arc<Engine>,
     sql: &str,
     rows: &[RecordBatch],
+    at_least: &MinVersions,
     descriptor: FlightDescriptor,
 ) -> Result<FlightInfo, Status> {
     let gated = plan::gated(engine, sql).await?;
     if gated.statement.is_update() {
-        let record_count = update_gated(engine, gated, rows).await?;
+        let record_count = update_gated(engine, gated, rows, at_least).await?;
         let ticket = ticket::encode(&StatementTicket::Update(UpdateTicket { record_count }));
         let info = stream::flight_info(&stream::count_schema(), ticket, descriptor)?;
         return Ok(info.with_total_records(1));
@@ -52,7 +55,7 @@ pub(crate) async fn flight_info_bound(
     if gated.parameter_count > 0 && rows.is_empty() {
         return Err(parameters::unbound(gated.parameter_count));
     }
-    let (schema, prepared) = planned(engine, gated, rows).await?;
+    let (schema, prepared) = planned(engine, gated, rows, at_least).await?;
     let ticket = ticket::encode(&StatementTicket::Query(QueryTicket {
         sql: sql.to_owned(),
         pins: prepared.pins.to_wire(),
@@ -65,20 +68,25 @@ pub(crate) async fn flight_info_bound(
 ///
 /// # Errors
 /// What planning returns.
-pub(crate) async fn schema(engine: &Arc<Engine>, sql: &str) -> Result<SchemaRef, Status> {
+pub(crate) async fn schema(
+    engine: &Arc<Engine>,
+    sql: &str,
+    at_least: &MinVersions,
+) -> Result<SchemaRef, Status> {
     let gated = plan::gated(engine, sql).await?;
     if gated.statement.is_update() {
         return Ok(stream::count_schema());
     }
-    Ok(planned(engine, gated, &[]).await?.0)
+    Ok(planned(engine, gated, &[], at_least).await?.0)
 }
 
 async fn planned(
     engine: &Arc<Engine>,
     gated: Gated,
     rows: &[RecordBatch],
+    at_least: &MinVersions,
 ) -> Result<(SchemaRef, Prepared), Status> {
-    let prepared = Prepared::newest(engine, gated).await?;
+    let prepared = Prepared::newest(engine, gated, at_least).await?;
     let plan = prepared.own_query(engine).await?;
     let first = match rows {
         [] => Vec::new(),
@@ -109,8 +117,9 @@ pub(crate) async fn stream(
 pub(crate) async fn direct(
     engine: &Arc<Engine>,
     sql: &str,
+    at_least: &MinVersions,
 ) -> Result<BoxStream<'static, Result<Frame, Status>>, Status> {
-    direct_bound(engine, sql, &[]).await
+    direct_bound(engine, sql, &[], at_least).await
 }
 
 /// As [`direct`], with rows of parameters.
@@ -121,9 +130,10 @@ pub(crate) async fn direct_bound(
     engine: &Arc<Engine>,
     sql: &str,
     rows: &[RecordBatch],
+    at_least: &MinVersions,
 ) -> Result<BoxStream<'static, Result<Frame, Status>>, Status> {
     let gated = plan::gated(engine, sql).await?;
-    let prepared = Prepared::newest(engine, gated).await?;
+    let prepared = Prepared::newest(engine, gated, at_least).await?;
     run(engine, prepared, rows).await
 }
 
@@ -141,8 +151,12 @@ async fn run(
 ///
 /// # Errors
 /// What executing returns; INVALID_ARGUMENT for a query.
-pub(crate) async fn update(engine: &Arc<Engine>, sql: &str) -> Result<i64, Status> {
-    update_bound(engine, sql, &[]).await
+pub(crate) async fn update(
+    engine: &Arc<Engine>,
+    sql: &str,
+    at_least: &MinVersions,
+) -> Result<i64, Status> {
+    update_bound(engine, sql, &[], at_least).await
 }
 
 /// As [`update`], with rows of parameters; the statement is one append whatever their number.
@@ -153,9 +167,10 @@ pub(crate) async fn update_bound(
     engine: &Arc<Engine>,
     sql: &str,
     rows: &[RecordBatch],
+    at_least: &MinVersions,
 ) -> Result<i64, Status> {
     let gated = plan::gated(engine, sql).await?;
-    update_gated(engine, gated, rows).await
+    update_gated(engine, gated, rows, at_least).await
 }
 
 /// Executes a change, whichever call asked for it: an error, and be it a panic, says whether the change is there.
@@ -163,18 +178,24 @@ async fn update_gated(
     engine: &Arc<Engine>,
     gated: Gated,
     rows: &[RecordBatch],
+    at_least: &MinVersions,
 ) -> Result<i64, Status> {
-    let changed = AssertUnwindSafe(change(engine, gated, rows)).catch_unwind().await;
+    let changed = AssertUnwindSafe(change(engine, gated, rows, at_least)).catch_unwind().await;
     changed.unwrap_or_else(|panic| Err(status::panicked(panic.as_ref()))).map_err(status::settled)
 }
 
-async fn change(engine: &Arc<Engine>, gated: Gated, rows: &[RecordBatch]) -> Result<i64, Status> {
+async fn change(
+    engine: &Arc<Engine>,
+    gated: Gated,
+    rows: &[RecordBatch],
+    at_least: &MinVersions,
+) -> Result<i64, Status> {
     match gated.statement.clone() {
-        Statement::CreateTable(table) => ddl::create_table(engine, gated, *table).await,
+        Statement::CreateTable(table) => ddl::create_table(engine, gated, *table, at_least).await,
         Statement::DropTable { name, if_exists } => {
             ddl::drop_table(engine, &name, if_exists).await.map(|()| 0)
         }
-        Statement::Insert(insert) => insert::insert(engine, gated, *insert, rows).await,
+        Statement::Insert(insert) => insert::insert(engine, gated, *insert, rows, at_least).await,
         Statement::Query(_) => {
             Err(status::invalid("the statement returns rows; run it as a query, not as an update"))
         }

@@ -53,8 +53,8 @@ impl RootLock {
                 return Err(Error::new(
                     ErrorKind::Precondition,
                     format!(
-                        "data directory \"{}\" is held by another coverline server{holder}; stop it, or talk to it with \
-                         --server",
+                        "data directory \"{}\" is held by another coverline server{holder}; stop it, talk to it with \
+                         --server, or read beside it with serve --read-only",
                         root.display()
                     ),
                 ));

@@ -1,5 +1,5 @@
-//! [`Catalog`]: the tables of one root, by name. Keeps its own log below `_catalog`; one server owns a local root (C11), and
-//! several may share one in an object store. How a root is reached is in `place`.
+//! [`Catalog`]: the tables of one root, by name. Keeps its own log below `_catalog`; one server owns a local root (C11), others may
+//! look; several may write to one in an object store ([`Access`]). How a root is reached is in `place`.
 //!
 //! A table is created by making its own first record durable and then naming it here: a crash between the two leaves a folder
 //! that nothing names. The first record of the catalog is written when the root is made, so that a root with tables and no
@@ -10,21 +10,24 @@ mod name;
 mod place;
 mod state;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use coverline_proto::log as proto;
+use futures::future::{join_all, try_join_all};
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
 use self::lock::RootLock;
 use self::state::SCHEMA_NAME;
+use crate::access::Access;
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::record::Action;
-use crate::log::{Alarm, CommitBody, Decision, Head, LogStore};
+use crate::log::{Alarm, CommitBody, Decision, Head, LogContext, LogStore};
 use crate::schema::TableSpec;
 use crate::storage::{DurableStore, Root, layout};
 use crate::table::{Table, TableContext};
@@ -32,19 +35,6 @@ use crate::types::{TableId, Version};
 
 pub(crate) use self::state::CatalogState;
 pub use name::{RESERVED_PREFIX, TABLE_NAME_BYTES_MAX, check_table_name};
-
-/// What this process does to a root.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Access {
-    /// Reads and commits.
-    #[default]
-    ReadWrite,
-    /// Only reads. Commits are refused.
-    ReadOnly {
-        /// Why, to be shown behind "is open read-only: ".
-        reason: String,
-    },
-}
 
 /// How to open a root.
 #[derive(Debug, Clone)]
@@ -56,7 +46,8 @@ pub struct CatalogOptions {
     /// New appends are refused while the disk has less room than this, in bytes; `None` for the greater of 1 GiB and 5 % of
     /// the disk.
     pub disk_floor_bytes: Option<u64>,
-    /// Whether commits are made at all. A root that cannot take them safely is open read-only whatever this says.
+    /// How to hold the root: [`Access::ReadOnly`], or to write. Which way of writing is told by the storage, and a root that cannot
+    /// take commits safely is open read-only whatever this says.
     pub access: Access,
 }
 
@@ -66,7 +57,7 @@ impl Default for CatalogOptions {
             clock: SystemClock::shared(),
             owner_note: String::new(),
             disk_floor_bytes: None,
-            access: Access::ReadWrite,
+            access: Access::default(),
         }
     }
 }
@@ -78,12 +69,20 @@ impl Default for CatalogOptions {
 pub struct Catalog {
     context: TableContext,
     head: Arc<Head<CatalogState>>,
-    /// Opened tables. A cell is shared by everybody who opens that table at the same time.
-    tables: Mutex<HashMap<TableId, Arc<OnceCell<Arc<Table>>>>>,
+    tables: Mutex<Handles>,
     /// Creating and dropping, one at a time, across awaits.
     changes: tokio::sync::Mutex<()>,
-    /// `None` over a store that is not a local folder.
+    /// `None` over a store that is not a local folder, and where nothing is written.
     lock: Option<RootLock>,
+}
+
+/// The tables that this process has a handle on.
+#[derive(Debug, Default)]
+struct Handles {
+    /// A cell is shared by everybody who opens that table at the same time.
+    cells: HashMap<TableId, Arc<OnceCell<Arc<Table>>>>,
+    /// Those of them that are being created and have no name yet.
+    unnamed: HashSet<TableId>,
 }
 
 impl Catalog {
@@ -119,49 +118,11 @@ impl Catalog {
         lock: Option<RootLock>,
     ) -> Result<Arc<Self>> {
         let log = LogStore::of_catalog(Arc::clone(&store));
-        let (clock, alarm) = (Arc::clone(&options.clock), Alarm::default());
-        let label = "the catalog".to_owned();
-        let listing = log.list().await?;
-        let head = if listing.records.is_empty() && listing.checkpoints.is_empty() {
-            if let Access::ReadOnly { reason } = &options.access {
-                return Err(Error::new(
-                    ErrorKind::Precondition,
-                    format!(
-                        "there are no tables, and none can be created: the root is open read-only: {reason}"
-                    ),
-                ));
-            }
-            let tables = store.list(layout::TABLES).await.map_err(|error| {
-                Error::new(
-                    ErrorKind::Unavailable,
-                    format!("cannot list {}: {error}", layout::TABLES),
-                )
-                .with_source(error)
-            })?;
-            if !tables.is_empty() {
-                return Err(Error::new(
-                    ErrorKind::Corrupt,
-                    format!(
-                        "cannot open the catalog: {} holds no commit record, but {} holds data files: the log is missing; \
-                         restore it from a backup",
-                        layout::CATALOG_LOG,
-                        layout::TABLES
-                    ),
-                ));
-            }
-            let body = CommitBody { operation: "create".to_owned(), ..CommitBody::default() };
-            Head::create(log, clock, alarm.clone(), label, body).await?
-        } else {
-            Head::open(log, clock, alarm.clone(), label).await?
-        };
-        let context = TableContext {
-            store,
-            clock: options.clock,
-            alarm,
-            disk_floor_bytes: options.disk_floor_bytes,
-            access: options.access,
-        };
-        context.close_if_read_only(&head);
+        let log_context =
+            LogContext { clock: options.clock, alarm: Alarm::default(), access: options.access };
+        let head = open_head(log, &log_context).await?;
+        let context =
+            TableContext { store, log: log_context, disk_floor_bytes: options.disk_floor_bytes };
         Ok(Arc::new(Self {
             context,
             head: Arc::new(head),
@@ -181,22 +142,110 @@ impl Catalog {
     /// Raised when the outcome of a commit to the catalog or to any table is unknown: the server has to end then, and the next
     /// start finds out (C14).
     pub fn alarm(&self) -> &Alarm {
-        &self.context.alarm
+        &self.context.log.alarm
     }
 
-    /// What this process does to the root.
+    /// How the root is held.
     pub fn access(&self) -> &Access {
-        &self.context.access
+        &self.context.log.access
     }
 
     /// Time and ids.
     pub fn clock(&self) -> &Arc<dyn Clock> {
-        &self.context.clock
+        &self.context.log.clock
     }
 
     /// Storage of the root.
     pub fn store(&self) -> &Arc<dyn DurableStore> {
         &self.context.store
+    }
+
+    /// Learns which tables others created and dropped, all of them that were acknowledged before this was called, or up to at
+    /// most `max_staleness` ago. Handles on tables that are gone refuse appends from then on. Does nothing on the only server of
+    /// a root.
+    ///
+    /// # Errors
+    /// As [`Table::refresh`].
+    pub async fn refresh(&self, max_staleness: Duration) -> Result<()> {
+        if self.access().has_rivals() {
+            self.head.refresh(max_staleness).await?;
+            self.close_dropped();
+        }
+        Ok(())
+    }
+
+    fn close_dropped(&self) {
+        let mut handles = self.tables.lock();
+        let Handles { cells, unnamed } = &mut *handles;
+        // Read with the handles locked: by the time that a new table is no longer unnamed, the newest state has its name.
+        let state = self.head.current();
+        cells.retain(|id, cell| {
+            let stays = state.has_table(*id) || unnamed.contains(id);
+            if let (false, Some(table)) = (stays, cell.get()) {
+                table.close_dropped();
+            }
+            stays
+        });
+    }
+
+    /// A table by name as [`Catalog::table`] gives it, with everything that others committed to it and to the catalog before this
+    /// was called, or up to at most `max_staleness` ago (C7).
+    ///
+    /// # Errors
+    /// As [`Catalog::table`] and [`Table::refresh`].
+    pub async fn fresh_table(&self, name: &str, max_staleness: Duration) -> Result<Arc<Table>> {
+        let mut tables = self.fresh_tables(&[name.to_owned()], max_staleness).await?;
+        tables.pop().ok_or_else(|| Error::internal("a table that was found is gone"))
+    }
+
+    /// Several tables by name, in that order. They and the catalog are looked at all at the same time: for the few that one
+    /// statement names.
+    ///
+    /// # Errors
+    /// As [`Catalog::fresh_table`], for the first of `names` that has one.
+    pub async fn fresh_tables(
+        &self,
+        names: &[String],
+        max_staleness: Duration,
+    ) -> Result<Vec<Arc<Table>>> {
+        if !self.access().has_rivals() {
+            let mut found = Vec::with_capacity(names.len());
+            for name in names {
+                found.push(self.table(name).await?);
+            }
+            return Ok(found);
+        }
+        let mut looks = Vec::new();
+        for name in names {
+            let Some(table) = self.known(name) else { continue };
+            looks.push(async move {
+                let followed = table.refresh(max_staleness).await;
+                (table.id(), followed.map(|_| ()))
+            });
+        }
+        let (listed, followed) = tokio::join!(self.refresh(max_staleness), join_all(looks));
+        listed?;
+        let mut followed: HashMap<_, _> = followed.into_iter().collect();
+        let mut opened = Vec::new();
+        for name in names {
+            let followed = self.find(name).ok().and_then(|id| followed.remove(&id));
+            opened.push(async move {
+                let table = self.table(name).await?;
+                match followed {
+                    Some(outcome) => outcome?,
+                    // Opened just now, or by somebody else a moment ago.
+                    None => drop(table.refresh(max_staleness).await?),
+                }
+                Ok(table)
+            });
+        }
+        try_join_all(opened).await
+    }
+
+    /// The handle on a table, when there is one.
+    fn known(&self, name: &str) -> Option<Arc<Table>> {
+        let id = self.find(name).ok()?;
+        self.tables.lock().cells.get(&id)?.get().cloned()
     }
 
     /// Names of all tables, sorted.
@@ -216,7 +265,7 @@ impl Catalog {
     pub async fn table(&self, name: &str) -> Result<Arc<Table>> {
         loop {
             let id = self.find(name)?;
-            let cell = Arc::clone(self.tables.lock().entry(id).or_default());
+            let cell = Arc::clone(self.tables.lock().cells.entry(id).or_default());
             let table = cell
                 .get_or_try_init(|| async {
                     Table::open(&self.context, id, name).await.map(Arc::new)
@@ -227,7 +276,7 @@ impl Catalog {
             }
             // Dropped meanwhile: the handle must not outlive the name. Another table may have it by now.
             table.close_dropped();
-            self.tables.lock().remove(&id);
+            self.tables.lock().cells.remove(&id);
         }
     }
 
@@ -267,20 +316,22 @@ impl Catalog {
         principal: String,
     ) -> Result<Arc<Table>> {
         let _one_at_a_time = self.changes.lock().await;
-        // Before the table's own first record is written.
-        if let Some(closed) = self.head.closed() {
-            return Err(closed);
-        }
+        self.refuse_closed()?;
+        self.refresh(Duration::ZERO).await?;
         if self.contains(&name) {
             return Err(exists(&name));
         }
-        let id = TableId(self.context.clock.new_id());
+        let id = TableId(self.context.log.clock.new_id());
         let table =
             Table::create(&self.context, id, &name, &spec, schema.as_ref(), &principal).await?;
         let table = Arc::new(table);
         // In place before the name can be found: two handles on one table would not see each other's commits.
         let cell = Arc::new(OnceCell::new_with(Some(Arc::clone(&table))));
-        self.tables.lock().insert(id, cell);
+        {
+            let mut handles = self.tables.lock();
+            handles.unnamed.insert(id);
+            handles.cells.insert(id, cell);
+        }
         let put = proto::PutTable {
             table_id: Bytes::copy_from_slice(id.as_bytes()),
             schema_name: SCHEMA_NAME.to_owned(),
@@ -301,11 +352,18 @@ impl Catalog {
                 }))
             })
             .await;
+        let mut handles = self.tables.lock();
+        handles.unnamed.remove(&id);
         if let Err(error) = named {
-            self.tables.lock().remove(&id);
+            handles.cells.remove(&id);
             return Err(error);
         }
         Ok(table)
+    }
+
+    /// Before anything is written: a table's own first record comes before its name.
+    fn refuse_closed(&self) -> Result<()> {
+        self.head.closed().map_or(Ok(()), Err)
     }
 
     /// Drops a table: its name is free at once, its files are left for vacuum. Handles that are still held read on and
@@ -320,6 +378,8 @@ impl Catalog {
         let (catalog, name, principal) = (Arc::clone(self), name.to_owned(), principal.to_owned());
         detached(async move {
             let _one_at_a_time = catalog.changes.lock().await;
+            catalog.refuse_closed()?;
+            catalog.refresh(Duration::ZERO).await?;
             let id = catalog.find(&name)?;
             catalog.remove(id, name, principal).await
         })
@@ -327,7 +387,8 @@ impl Catalog {
     }
 
     /// Drops a table that nobody has committed to since `version`, and says whether it did: for whoever made a table and
-    /// then has no use for it. A commit of somebody else is never lost with it.
+    /// then has no use for it. A commit of somebody else is never lost with it: where other servers write they may commit to it
+    /// at any moment, so there it stays.
     ///
     /// # Errors
     /// As [`Catalog::drop_table`].
@@ -340,6 +401,9 @@ impl Catalog {
         version: Version,
         principal: &str,
     ) -> Result<bool> {
+        if self.access().has_rivals() {
+            return Ok(false);
+        }
         let (catalog, principal) = (Arc::clone(self), principal.to_owned());
         let table = Arc::clone(table);
         detached(async move {
@@ -357,7 +421,7 @@ impl Catalog {
             }
             if let Err(error) = catalog.remove(table.id(), table.name(), principal).await {
                 // Still there, but this handle is closed for good: whoever asks next opens the log anew.
-                catalog.tables.lock().remove(&table.id());
+                catalog.tables.lock().cells.remove(&table.id());
                 return Err(error);
             }
             Ok(true)
@@ -384,11 +448,50 @@ impl Catalog {
             }
         };
         self.head.commit(plan).await?;
-        if let Some(table) = self.tables.lock().remove(&id).as_ref().and_then(|cell| cell.get()) {
+        let cell = self.tables.lock().cells.remove(&id);
+        if let Some(table) = cell.as_ref().and_then(|cell| cell.get()) {
             table.close_dropped();
         }
         Ok(())
     }
+}
+
+/// The catalog's log: the one that is there, or a new one in a root that holds nothing yet.
+async fn open_head(log: LogStore, context: &LogContext) -> Result<Head<CatalogState>> {
+    let label = || "the catalog".to_owned();
+    if is_empty(&log).await? {
+        let tables = log.store().list(layout::TABLES).await.map_err(|error| {
+            Error::new(ErrorKind::Unavailable, format!("cannot list {}: {error}", layout::TABLES))
+                .with_source(error)
+        })?;
+        // Asked again, since another server may have made the root and a table between the two answers.
+        if !tables.is_empty() && is_empty(&log).await? {
+            return Err(Error::new(
+                ErrorKind::Corrupt,
+                format!(
+                    "cannot open the catalog: {} holds no commit record, but {} holds data files: the log is missing; restore it \
+                     from a backup",
+                    layout::CATALOG_LOG,
+                    layout::TABLES
+                ),
+            ));
+        }
+        if let Some(refusal) = context.access.refusal("what is not there yet") {
+            return Err(refusal);
+        }
+        let body = CommitBody { operation: "create".to_owned(), ..CommitBody::default() };
+        match Head::create(log.clone(), context.clone(), label(), body).await {
+            // Another server made the root at the same time.
+            Err(error) if error.kind() == ErrorKind::Conflict => {}
+            created => return created,
+        }
+    }
+    Head::open(log, context.clone(), label()).await
+}
+
+async fn is_empty(log: &LogStore) -> Result<bool> {
+    let listing = log.list().await?;
+    Ok(listing.records.is_empty() && listing.checkpoints.is_empty())
 }
 
 /// Runs to its end whatever becomes of the caller.
@@ -431,5 +534,7 @@ fn not_found(state: &CatalogState, name: &str) -> Error {
 
 #[cfg(test)]
 mod crash_tests;
+#[cfg(test)]
+mod shared_tests;
 #[cfg(test)]
 mod tests;

@@ -28,9 +28,18 @@ pub(super) async fn reach(root: &Root, options: &CatalogOptions) -> Result<Place
 }
 
 async fn folder_place(root: &Path, options: &CatalogOptions) -> Result<Place> {
-    let lock = match options.access {
+    let lock = match &options.access {
+        Access::ReadOnly { reason } if !root.exists() => {
+            return Err(Error::new(
+                ErrorKind::Precondition,
+                format!(
+                    "there is no folder \"{}\", and none is made: the root is open read-only: {reason}",
+                    root.display()
+                ),
+            ));
+        }
         Access::ReadOnly { .. } => None,
-        Access::ReadWrite => {
+        Access::Exclusive | Access::Shared => {
             let (folder, note) = (root.to_owned(), options.owner_note.clone());
             let taken = tokio::task::spawn_blocking(move || take_folder(&folder, &note));
             Some(taken.await.map_err(Error::internal)??)
@@ -38,7 +47,11 @@ async fn folder_place(root: &Path, options: &CatalogOptions) -> Result<Place> {
     };
     let store = LocalStore::open(root, Arc::clone(&options.clock))
         .map_err(|error| cannot_open(root, error))?;
-    Ok(Place { store: Arc::new(store), access: options.access.clone(), lock })
+    let access = match &options.access {
+        Access::ReadOnly { .. } => options.access.clone(),
+        Access::Exclusive | Access::Shared => Access::Exclusive,
+    };
+    Ok(Place { store: Arc::new(store), access, lock })
 }
 
 async fn object_place(root: &ObjectRoot, options: &CatalogOptions) -> Result<Place> {
@@ -50,8 +63,8 @@ async fn object_place(root: &ObjectRoot, options: &CatalogOptions) -> Result<Pla
     store.list(layout::CATALOG_LOG).await.map_err(|error| cannot_reach(root, error))?;
     let access = match &options.access {
         Access::ReadOnly { .. } => options.access.clone(),
-        Access::ReadWrite => match probe(&store, &options.clock).await {
-            Ok(Verdict::Sound) => Access::ReadWrite,
+        Access::Exclusive | Access::Shared => match probe(&store, &options.clock).await {
+            Ok(Verdict::Sound) => Access::Shared,
             Ok(Verdict::Unsound(seen)) => read_only(
                 root,
                 format!(

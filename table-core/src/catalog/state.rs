@@ -25,6 +25,11 @@ pub(crate) struct CatalogState {
 }
 
 impl CatalogState {
+    /// Whether a table of that id has a name.
+    pub(super) fn has_table(&self, id: TableId) -> bool {
+        self.names.contains_key(&id)
+    }
+
     fn act(&mut self, action: &Action) -> Result<(), ReplayError> {
         match action {
             Action::PutTable(put) => self.put(put),

@@ -19,7 +19,7 @@ use crate::snapshot::Snapshot;
 use crate::storage::faults::{FlakyStore, PutFault, SimDisk};
 use crate::types::Version;
 
-type Outcome<'a> = BoxFuture<'a, Result<Arc<Snapshot>>>;
+pub(super) type Outcome<'a> = BoxFuture<'a, Result<Arc<Snapshot>>>;
 
 fn put(key: &str, value: &str) -> CommitBody {
     let properties = HashMap::from([(key.to_owned(), value.to_owned())]);
@@ -33,7 +33,7 @@ fn put(key: &str, value: &str) -> CommitBody {
 }
 
 /// Sets `key` if nobody has: an append in miniature.
-fn claim<'a>(head: &'a TableHead, key: &str, value: &str) -> Outcome<'a> {
+pub(super) fn claim<'a>(head: &'a TableHead, key: &str, value: &str) -> Outcome<'a> {
     let (key, body) = (key.to_owned(), put(key, value));
     head.commit(move |state| match state.properties.get(&key) {
         None => Ok(Decision::Commit(body.clone())),
@@ -45,7 +45,7 @@ fn claim<'a>(head: &'a TableHead, key: &str, value: &str) -> Outcome<'a> {
 }
 
 /// Takes a key that is there already for its own earlier try.
-fn claim_again<'a>(head: &'a TableHead, key: &str) -> Outcome<'a> {
+pub(super) fn claim_again<'a>(head: &'a TableHead, key: &str) -> Outcome<'a> {
     let (key, body) = (key.to_owned(), put(key, "again"));
     head.commit(move |state| match state.properties.contains_key(&key) {
         false => Ok(Decision::Commit(body.clone())),
@@ -54,7 +54,7 @@ fn claim_again<'a>(head: &'a TableHead, key: &str) -> Outcome<'a> {
     .boxed()
 }
 
-fn kinds(outcomes: &[Result<Arc<Snapshot>>]) -> Vec<Result<u64, ErrorKind>> {
+pub(super) fn kinds(outcomes: &[Result<Arc<Snapshot>>]) -> Vec<Result<u64, ErrorKind>> {
     let version = |snapshot: &Arc<Snapshot>| snapshot.version.0;
     outcomes.iter().map(|outcome| outcome.as_ref().map(version).map_err(Error::kind)).collect()
 }

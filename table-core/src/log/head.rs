@@ -2,22 +2,25 @@
 //!
 //! One record at a time: the commits that wait are planned against the newest state and share a record as far as they can
 //! (`group`), and the new state is visible before any of them is answered. Losing the slot to a rival means replaying the
-//! rival's records and asking the planners again.
+//! rival's records (`follow`) and asking the planners again. The state never goes back, though commits and `follow` both move it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 
 use super::alarm::Alarm;
 use super::checkpoint::CHECKPOINT_EVERY;
+use super::follow::Probes;
 use super::frame::{self, FrameKind};
 use super::group::{CommitBody, Decision, Draft, Planned, Queue, Verdict, Waiting};
 use super::open::{self, Opened};
 use super::replay::State;
-use super::store::{LogStore, PublishOutcome, StoredRecord};
+use super::store::{LogStore, PublishOutcome};
 use super::{LogError, Record};
+use crate::access::Access;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::{AttemptId, Version};
@@ -26,7 +29,7 @@ use crate::types::{AttemptId, Version};
 pub const COMMIT_TRIES_MAX: u32 = 20;
 
 /// Replaced states kept for reads that pinned them.
-const RECENT_STATES_MAX: usize = 64;
+pub(super) const RECENT_STATES_MAX: usize = 64;
 
 /// Older states kept that had to be replayed.
 const REPLAYED_STATES_MAX: usize = 16;
@@ -34,18 +37,31 @@ const REPLAYED_STATES_MAX: usize = 16;
 /// Commits after a failed checkpoint before the next is tried.
 const CHECKPOINT_RETRY_EVERY: u64 = CHECKPOINT_EVERY / 10;
 
+/// What the logs of one root share.
+#[derive(Debug, Clone)]
+pub(crate) struct LogContext {
+    /// Time and ids.
+    pub(crate) clock: Arc<dyn Clock>,
+    /// Raised when the process must not go on.
+    pub(crate) alarm: Alarm,
+    /// How the root is held.
+    pub(crate) access: Access,
+}
+
 /// The newest state of a log.
 #[derive(Debug)]
 pub(crate) struct Head<S> {
     log: LogStore,
-    clock: Arc<dyn Clock>,
-    alarm: Alarm,
+    context: LogContext,
     /// What the log is of, for messages: `table "prices"`.
     label: String,
     current: RwLock<Arc<S>>,
     queue: Queue<S>,
     /// Held while a group is planned and published, across awaits.
     publishing: tokio::sync::Mutex<()>,
+    pub(super) probes: Probes,
+    /// The version of a record of which nobody knows whether it is in the log, until that can be read.
+    pub(super) doubt: Mutex<Option<Version>>,
     /// Why writes are refused, once they are.
     closed: Mutex<Option<Closed>>,
     recent: Mutex<VecDeque<Arc<S>>>,
@@ -60,30 +76,27 @@ type Closed = (ErrorKind, String);
 
 impl<S: State> Head<S> {
     /// The head of an existing log.
-    pub(crate) async fn open(
-        log: LogStore,
-        clock: Arc<dyn Clock>,
-        alarm: Alarm,
-        label: String,
-    ) -> Result<Self> {
+    pub(crate) async fn open(log: LogStore, context: LogContext, label: String) -> Result<Self> {
         let opened: Opened<S> = open::open_newest(&log)
             .await
             .map_err(|error| Error::from(error).context(format!("cannot open {label}")))?;
-        Ok(Self::at(log, clock, alarm, label, opened.state, opened.checkpoint))
+        Ok(Self::at(log, context, label, opened.state, opened.checkpoint))
     }
 
-    /// Starts a log with its first record.
+    /// Starts a log with its first record. `Conflict` when another server did at the same time.
     pub(crate) async fn create(
         log: LogStore,
-        clock: Arc<dyn Clock>,
-        alarm: Alarm,
+        context: LogContext,
         label: String,
         body: CommitBody,
     ) -> Result<Self> {
+        if let Some(refusal) = context.access.refusal(&label) {
+            return Err(refusal);
+        }
         let record = Record {
             version: Version(1),
-            commit_time_us: clock.now_us(),
-            attempt_id: AttemptId(clock.new_id()),
+            commit_time_us: context.clock.now_us(),
+            attempt_id: AttemptId(context.clock.new_id()),
             operation: body.operation,
             principal: body.principal,
             append_ids: body.append_ids,
@@ -94,15 +107,21 @@ impl<S: State> Head<S> {
             .map_err(|error| Error::internal(format!("cannot create {label}: {error}")))?;
         match attempt.publish(&log).await? {
             PublishOutcome::Committed => {
-                Ok(Self::at(log, clock, alarm, label, Arc::new(state), Version(0)))
+                Ok(Self::at(log, context, label, Arc::new(state), Version(0)))
             }
             PublishOutcome::Lost(_) => Err(Error::new(
                 ErrorKind::Conflict,
                 format!("{label} was being created by another server; try again"),
             )),
+            // A log that nothing names yet is no log, whatever becomes of its first record.
+            PublishOutcome::Unknown(error) if log.store().settles_unknown() => Err(Error::new(
+                ErrorKind::Unavailable,
+                format!("cannot create {label}: {error}; nothing was created, try again"),
+            )
+            .with_source(error)),
             PublishOutcome::Unknown(error) => {
                 let unknown = indeterminate(&label, Version(1), error);
-                alarm.raise(unknown.message());
+                context.alarm.raise(unknown.message());
                 Err(unknown)
             }
         }
@@ -110,20 +129,20 @@ impl<S: State> Head<S> {
 
     fn at(
         log: LogStore,
-        clock: Arc<dyn Clock>,
-        alarm: Alarm,
+        context: LogContext,
         label: String,
         state: Arc<S>,
         checkpoint: Version,
     ) -> Self {
         Self {
             log,
-            clock,
-            alarm,
+            context,
             label,
             current: RwLock::new(state),
             queue: Queue::default(),
             publishing: tokio::sync::Mutex::default(),
+            probes: Probes::default(),
+            doubt: Mutex::default(),
             closed: Mutex::default(),
             recent: Mutex::default(),
             replayed: Mutex::default(),
@@ -139,10 +158,19 @@ impl<S: State> Head<S> {
 
     /// Time and ids.
     pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
-        &self.clock
+        &self.context.clock
     }
 
-    /// The newest state.
+    /// How the root is held.
+    pub(crate) fn access(&self) -> &Access {
+        &self.context.access
+    }
+
+    pub(super) fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// The newest state that is known.
     pub(crate) fn current(&self) -> Arc<S> {
         Arc::clone(&self.current.read())
     }
@@ -154,12 +182,17 @@ impl<S: State> Head<S> {
 
     /// Why commits are refused, when they are.
     pub(crate) fn closed(&self) -> Option<Error> {
-        self.closed.lock().as_ref().map(|(kind, message)| Error::new(*kind, message.clone()))
+        let closed = self.closed.lock();
+        let closed = closed.as_ref().map(|(kind, message)| Error::new(*kind, message.clone()));
+        closed.or_else(|| self.access().refusal(&self.label))
     }
 
-    /// The state at an older version.
-    pub(crate) async fn at_version(&self, version: Version) -> Result<Arc<S>> {
-        let current = self.current();
+    /// The state at a version. One that is newer than those known may have been committed by others.
+    pub(crate) async fn at_version(self: &Arc<Self>, version: Version) -> Result<Arc<S>> {
+        let mut current = self.current();
+        if version > current.version() {
+            current = self.refresh(Duration::ZERO).await?;
+        }
         if version == current.version() {
             return Ok(current);
         }
@@ -233,8 +266,12 @@ impl<S: State> Head<S> {
             self.refuse_closed(group);
             return Vec::new();
         }
+        if let Err(error) = self.settle_doubt().await {
+            answer_all(group, &error);
+            return Vec::new();
+        }
         let base = self.current();
-        let mut draft = Draft::after(&base, self.clock.as_ref());
+        let mut draft = Draft::after(&base, self.clock().as_ref());
         let (planned, left) = draft.plan(group, &self.label);
         self.queue.put_back(left);
         if draft.is_empty() {
@@ -252,19 +289,28 @@ impl<S: State> Head<S> {
                 );
                 let mut next = draft.into_state();
                 next.seal(attempt.digest);
-                let next = self.advance(Arc::new(next));
+                let next = Arc::new(next);
+                self.advance(Arc::clone(&next));
+                self.checkpoint_when_due(&next);
                 settle(planned, &next);
                 Vec::new()
             }
             Ok(PublishOutcome::Lost(rival)) => {
+                tracing::debug!(log = self.label, %version, "a rival took the slot");
                 let group = planned.into_iter().map(|planned| planned.commit).collect();
-                match self.follow(*rival).await {
+                match self.follow(Some(*rival)).await {
                     Ok(()) => group,
                     Err(error) => {
-                        answer_all(group, &error);
+                        answer_all(group, &Error::from(error));
                         Vec::new()
                     }
                 }
+            }
+            Ok(PublishOutcome::Unknown(error)) if self.log.store().settles_unknown() => {
+                *self.doubt.lock() = Some(version);
+                tracing::debug!(log = self.label, %version, "nobody knows whether a record is there");
+                let unknown = indeterminate(&self.label, version, error);
+                settle_unknown(planned, &base, &unknown)
             }
             Ok(PublishOutcome::Unknown(error)) => {
                 self.close(
@@ -276,8 +322,8 @@ impl<S: State> Head<S> {
                     ),
                 );
                 let unknown = indeterminate(&self.label, version, error);
-                self.alarm.raise(unknown.message());
-                self.settle_unknown(planned, &base, &unknown);
+                self.context.alarm.raise(unknown.message());
+                self.refuse_closed(settle_unknown(planned, &base, &unknown));
                 Vec::new()
             }
             Err(error) => settle_unpublished(planned, &base, &Error::from(error)),
@@ -291,54 +337,50 @@ impl<S: State> Head<S> {
         }
     }
 
-    /// Nobody knows whether the record is in the log: nor does anybody whose commit is part of it. What was refused because
-    /// of such a commit is not in the record whatever became of it, and the reason can be learnt later.
-    fn settle_unknown(&self, planned: Vec<Planned<S>>, base: &Arc<S>, unknown: &Error) {
-        let mut refused = Vec::new();
-        for Planned { commit, verdict, rests_on_group } in planned {
-            match verdict {
-                Verdict::Refused(_) if rests_on_group => refused.push(commit),
-                Verdict::Refused(error) => commit.answer(Err(error)),
-                Verdict::Nothing if !rests_on_group => commit.answer(Ok(Arc::clone(base))),
-                Verdict::Nothing | Verdict::Joined => commit.answer(Err(again(unknown))),
+    /// Reads the slot of a record of which nobody knows whether it is there, before anything is planned.
+    async fn settle_doubt(&self) -> Result<()> {
+        let Some(version) = *self.doubt.lock() else { return Ok(()) };
+        self.follow(None).await.map_err(|error| {
+            Error::from(error).context(format!(
+                "commit to {} refused, and nothing of it committed: version {version} must be read first, of which nobody knows \
+                 whether it is in the log",
+                self.label
+            ))
+        })
+    }
+
+    /// Makes a state the newest, unless a newer one is known by now.
+    pub(super) fn advance(&self, next: Arc<S>) {
+        let replaced = {
+            let mut current = self.current.write();
+            if next.version() <= current.version() {
+                return;
             }
-        }
-        self.refuse_closed(refused);
-    }
-
-    /// Replays the rival's record and those after it.
-    async fn follow(self: &Arc<Self>, rival: StoredRecord) -> Result<()> {
-        let mut stored = Some(rival);
-        while let Some(record) = stored {
-            let base = self.current();
-            let next = open::follow(&self.log, Some(base.as_ref()), &record)?;
-            let version = next.version();
-            self.advance(Arc::new(next));
-            stored = self.log.read_record(version.next()).await?;
-        }
-        Ok(())
-    }
-
-    /// Makes a state the newest, and starts a checkpoint when one is due.
-    fn advance(self: &Arc<Self>, next: Arc<S>) -> Arc<S> {
-        let replaced = std::mem::replace(&mut *self.current.write(), Arc::clone(&next));
+            std::mem::replace(&mut *current, next)
+        };
         keep(&self.recent, replaced, RECENT_STATES_MAX);
-        if next.version().0 >= self.next_checkpoint.load(Ordering::Relaxed)
-            && let Ok(guard) = Arc::clone(&self.checkpoints).try_lock_owned()
-        {
-            let (head, state) = (Arc::clone(self), Arc::clone(&next));
-            tokio::spawn(async move {
-                let _one_at_a_time = guard;
-                if let Err(error) = head.write_checkpoint(state).await {
-                    tracing::warn!(%error, "a checkpoint was not written; opening takes longer until the next one");
-                }
-            });
+    }
+
+    /// Starts a checkpoint when one is due. Left to those who commit: of several servers, one that only looks has no need of it.
+    fn checkpoint_when_due(self: &Arc<Self>, newest: &Arc<S>) {
+        if newest.version().0 < self.next_checkpoint.load(Ordering::Relaxed) {
+            return;
         }
-        next
+        let Ok(guard) = Arc::clone(&self.checkpoints).try_lock_owned() else { return };
+        let (head, state) = (Arc::clone(self), Arc::clone(newest));
+        tokio::spawn(async move {
+            let _one_at_a_time = guard;
+            if let Err(error) = head.write_checkpoint(state).await {
+                tracing::warn!(%error, "a checkpoint was not written; opening takes longer until the next one");
+            }
+        });
     }
 
     /// Writes a checkpoint of the newest version now, after any that is being written.
     pub(crate) async fn checkpoint(&self) -> Result<Version> {
+        if let Some(refusal) = self.access().refusal(&self.label) {
+            return Err(refusal);
+        }
         let _one_at_a_time = self.checkpoints.lock().await;
         let state = self.current();
         let version = state.version();
@@ -356,7 +398,11 @@ impl<S: State> Head<S> {
 }
 
 fn keep<S>(states: &Mutex<VecDeque<Arc<S>>>, state: Arc<S>, states_max: usize) {
-    let mut states = states.lock();
+    keep_last(&mut states.lock(), state, states_max);
+}
+
+/// Adds a state, and forgets the oldest of too many.
+pub(super) fn keep_last<S>(states: &mut VecDeque<Arc<S>>, state: Arc<S>, states_max: usize) {
     if states.len() == states_max {
         states.pop_front();
     }
@@ -391,6 +437,21 @@ fn settle_unpublished<S>(
     again_later
 }
 
+/// Nobody knows whether the record is in the log: nor does anybody whose commit is part of it. What was refused because of such
+/// a commit is not in the record whatever became of it; it comes back, since the reason can be learnt later.
+fn settle_unknown<S>(planned: Vec<Planned<S>>, base: &Arc<S>, unknown: &Error) -> Vec<Waiting<S>> {
+    let mut refused = Vec::new();
+    for Planned { commit, verdict, rests_on_group } in planned {
+        match verdict {
+            Verdict::Refused(_) if rests_on_group => refused.push(commit),
+            Verdict::Refused(error) => commit.answer(Err(error)),
+            Verdict::Nothing if !rests_on_group => commit.answer(Ok(Arc::clone(base))),
+            Verdict::Nothing | Verdict::Joined => commit.answer(Err(again(unknown))),
+        }
+    }
+    refused
+}
+
 fn answer_all<S>(group: Vec<Waiting<S>>, error: &Error) {
     for commit in group {
         commit.answer(Err(again(error)));
@@ -398,7 +459,7 @@ fn answer_all<S>(group: Vec<Waiting<S>>, error: &Error) {
 }
 
 /// One error for each of a group.
-fn again(error: &Error) -> Error {
+pub(super) fn again(error: &Error) -> Error {
     Error::new(error.kind(), error.message())
 }
 

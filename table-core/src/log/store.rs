@@ -15,7 +15,7 @@ use crate::storage::{DurableStore, PutError, PutOutcome};
 use crate::types::{AttemptId, TableId, Version};
 
 /// Records read with one call at most while a log is replayed.
-const RECORDS_PER_READ: u64 = 64;
+pub(super) const RECORDS_PER_READ: usize = 64;
 
 /// Bytes read with one such call, if its records are as long as those before them: 8 MiB. A record may be longer.
 const BYTES_PER_READ: u64 = 8 << 20;
@@ -125,6 +125,7 @@ impl LogStore {
             };
             match (self.read_record(version).await, failure) {
                 (Ok(Some(found)), _) if found.record.attempt_id == attempt => {
+                    tracing::debug!(file, "a record that was read back is our own");
                     return Ok(match self.store.sync(&file).await {
                         Ok(()) => PublishOutcome::Committed,
                         Err(error) => PublishOutcome::Unknown(error),
@@ -180,6 +181,31 @@ impl LogStore {
         Ok(Some(StoredRecord { record, digest: frame::digest(&framed), previous: frame.previous }))
     }
 
+    /// The records from `first` on, at most `count`, up to the first that is not there.
+    ///
+    /// # Errors
+    /// As [`Self::read_record`].
+    pub(super) async fn read_present(
+        &self,
+        first: Version,
+        count: usize,
+    ) -> Result<Vec<StoredRecord>, LogError> {
+        let versions = || (first.0..).take(count).map(Version);
+        let files: Vec<_> = versions().map(|version| self.record_file(version)).collect();
+        let read = match files.as_slice() {
+            [file] => vec![self.store.read(file).await],
+            _ => self.store.read_many(files).await,
+        };
+        let mut present = Vec::new();
+        for (version, framed) in versions().zip(read) {
+            match Self::decode_record(version, self.record_file(version), framed)? {
+                Some(stored) => present.push(stored),
+                None => break,
+            }
+        }
+        Ok(present)
+    }
+
     /// The records from `first` to `last`, both included, in order, read ahead with bounded concurrency. The chain of
     /// digests is for the reader to check.
     pub fn read_records(
@@ -205,7 +231,7 @@ impl LogStore {
                     let bytes: u64 = found.iter().flatten().map(|framed| framed.len() as u64).sum();
                     let count = versions.end - versions.start;
                     let fitting = BYTES_PER_READ.saturating_mul(count) / bytes.max(1);
-                    let next = fitting.min(count * 2).clamp(1, RECORDS_PER_READ);
+                    let next = fitting.min(count * 2).clamp(1, RECORDS_PER_READ as u64);
                     stretch.store(next, Ordering::Relaxed);
                     let records = versions.zip(found).map(|(version, framed)| {
                         let version = Version(version);
@@ -279,6 +305,13 @@ impl LogStore {
             .map_err(|error| failed(io::Error::other(error)))?;
         let put = self.store.put_if_absent(&file, framed).await;
         put.map(|_| ()).map_err(|error| failed(error.into_source()))
+    }
+
+    /// Makes a record durable, and the names of all those in the folder.
+    pub(super) async fn sync_record(&self, version: Version) -> Result<(), LogError> {
+        let file = self.record_file(version);
+        let synced = self.store.sync(&file).await;
+        synced.map_err(|source| LogError::Io { action: "sync", file, source })
     }
 
     /// Makes durable what is about to be served (C8): the newest record and the folder, and the segments it names.

@@ -13,6 +13,7 @@ use super::frame::{self, FrameKind};
 use super::record::Action;
 use super::replay::State;
 use super::*;
+use crate::access::Access;
 use crate::clock::{Clock, SeededClock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::schema::TableSpec;
@@ -55,12 +56,22 @@ pub(super) async fn create(log: LogStore, seed: u64) -> TableHead {
 
 /// As [`create`], with an alarm to listen to.
 pub(super) async fn create_watched(log: LogStore, seed: u64, alarm: Alarm) -> TableHead {
-    let label = "table \"t\"".to_owned();
-    Arc::new(Head::create(log, clock(seed), alarm, label, create_body()).await.unwrap())
+    let context = LogContext { clock: clock(seed), alarm, access: Access::Exclusive };
+    Arc::new(Head::create(log, context, label(), create_body()).await.unwrap())
+}
+
+pub(super) fn label() -> String {
+    "table \"t\"".to_owned()
 }
 
 pub(super) async fn open(log: LogStore, seed: u64) -> Result<TableHead> {
-    Head::open(log, clock(seed), Alarm::default(), "table \"t\"".to_owned()).await.map(Arc::new)
+    open_as(log, seed, Access::Exclusive).await
+}
+
+/// As [`open`], for one server of several.
+pub(super) async fn open_as(log: LogStore, seed: u64, access: Access) -> Result<TableHead> {
+    let context = LogContext { clock: clock(seed), alarm: Alarm::default(), access };
+    Head::open(log, context, label()).await.map(Arc::new)
 }
 
 fn body(key: &str) -> CommitBody {
@@ -87,7 +98,7 @@ pub(super) async fn filled(disk: &SimDisk, count: u64) -> TableHead {
     head
 }
 
-fn record_file(version: u64) -> String {
+pub(super) fn record_file(version: u64) -> String {
     crate::storage::layout::record(&crate::storage::layout::table_log(TABLE), Version(version))
 }
 

@@ -24,6 +24,8 @@ pub enum PutFault {
     StoredButUnknown,
     /// Stores nothing, and reports that nobody knows.
     AbsentAndUnknown,
+    /// As `AbsentAndUnknown`, and the request may still arrive: see [`FlakyStore::deliver_late`].
+    Late,
     /// Stores the object, and says that another one is there, as a retry inside a client library does.
     StoredButExists,
     /// Stores the object, but not durably.
@@ -37,6 +39,8 @@ pub struct FlakyStore {
     puts: Mutex<VecDeque<PutFault>>,
     failing_reads: Mutex<u32>,
     stages_fail: AtomicBool,
+    settles_unknown: AtomicBool,
+    late: Mutex<Vec<(String, Bytes)>>,
     operations: Mutex<Vec<String>>,
 }
 
@@ -44,10 +48,12 @@ impl FlakyStore {
     /// Over another store, well-behaved at first.
     pub fn over(inner: Arc<dyn DurableStore>) -> Arc<Self> {
         Arc::new(Self {
+            settles_unknown: AtomicBool::new(inner.settles_unknown()),
             inner,
             puts: Mutex::default(),
             failing_reads: Mutex::default(),
             stages_fail: AtomicBool::default(),
+            late: Mutex::default(),
             operations: Mutex::default(),
         })
     }
@@ -65,6 +71,25 @@ impl FlakyStore {
     /// Whether no segment can be written from now on.
     pub fn stages_fail(&self, fail: bool) {
         self.stages_fail.store(fail, Ordering::Relaxed);
+    }
+
+    /// Whether unknown outcomes can be settled by reading, as on an object store; at first what the store beneath says.
+    pub fn settles_unknown(&self, settles: bool) {
+        self.settles_unknown.store(settles, Ordering::Relaxed);
+    }
+
+    /// Lets the requests arrive that were late, and says how many of them stored their object.
+    ///
+    /// # Errors
+    /// Of the store beneath.
+    pub async fn deliver_late(&self) -> Result<usize, PutError> {
+        let late = std::mem::take(&mut *self.late.lock());
+        let mut stored = 0;
+        for (path, bytes) in late {
+            let outcome = self.inner.put_if_absent(&path, bytes).await?;
+            stored += usize::from(outcome == PutOutcome::Created);
+        }
+        Ok(stored)
     }
 
     /// Every call so far, as `put path`, `read path`, ...
@@ -102,6 +127,10 @@ impl DurableStore for FlakyStore {
             PutFault::None => self.inner.put_if_absent(path, bytes).await,
             PutFault::NotStored => Err(PutError::NotStored(fault())),
             PutFault::AbsentAndUnknown => Err(PutError::Unknown(fault())),
+            PutFault::Late => {
+                self.late.lock().push((path.to_owned(), bytes));
+                Err(PutError::Unknown(fault()))
+            }
             PutFault::StoredButUnknown => {
                 self.inner.put_if_absent(path, bytes).await?;
                 Err(PutError::Unknown(fault()))
@@ -138,12 +167,12 @@ impl DurableStore for FlakyStore {
         self.inner.sync(path).await
     }
 
-    fn space(&self) -> Option<DiskSpace> {
-        self.inner.space()
+    fn settles_unknown(&self) -> bool {
+        self.settles_unknown.load(Ordering::Relaxed)
     }
 
-    fn settles_unknown(&self) -> bool {
-        self.inner.settles_unknown()
+    fn space(&self) -> Option<DiskSpace> {
+        self.inner.space()
     }
 
     fn object_store(&self) -> Arc<dyn ObjectStore> {
