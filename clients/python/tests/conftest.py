@@ -34,12 +34,12 @@ class Server:
 
     running: list[Server] = []
 
-    def __init__(self, root: Path, listen: str = "127.0.0.1:0") -> None:
+    def __init__(self, root: Path, *arguments: str, listen: str = "127.0.0.1:0") -> None:
         self.root = root
         root.mkdir(parents=True, exist_ok=True)
         self._log = open(root.parent / f"{root.name}.log", "ab")
         self.process = subprocess.Popen(
-            [binary(), "serve", "--listen", listen, "--data-dir", str(root)],
+            [binary(), "serve", "--listen", listen, "--data-dir", str(root), *arguments],
             stdout=subprocess.PIPE,
             stderr=self._log,
         )

@@ -559,7 +559,7 @@ def test_retries_outlast_a_restart_of_the_server(tmp_path: Path) -> None:
 
     def restart() -> None:
         server.kill()
-        started.append(Server(tmp_path / "root", listen))
+        started.append(Server(tmp_path / "root", listen=listen))
 
     with coverline.connect(server.url) as client:
         table = client.create_table("prices", index_column="ts", bucket="1h", entity_columns=["symbol"])
@@ -697,3 +697,21 @@ def test_an_append_id_is_bounded(prices: coverline.Table) -> None:
     with pytest.raises(coverline.InvalidInputError, match="append id"):
         prices.append(day_of(0), append_id="k" * 481)
     assert prices.append(day_of(0), append_id="k" * 480).row_count == 48
+
+
+# -- several servers
+
+
+def test_a_follower_sees_what_the_owner_answered(server: Server, prices: coverline.Table) -> None:
+    follower = Server(server.root, "--read-only")
+    count = f"SELECT count(*) AS n FROM {prices.name}"
+    with coverline.connect(follower.url) as reader:
+        receipt = prices.append(day_of(0))
+        for least in (None, receipt.version, {prices.name: receipt.version, "other": 10**6}):
+            assert reader.sql(count, min_version=least).to_pylist() == [{"n": 48}]
+        assert reader.sql(count + " WHERE symbol <> $1", ["none"], min_version=receipt.version).num_rows == 1
+        with pytest.raises(coverline.InvalidInputError):
+            reader.sql(count, min_version=-1)
+        with pytest.raises(coverline.PreconditionError, match="read-only"):
+            reader.table(prices.name).append(day_of(1))
+    assert follower.stop() == 0

@@ -14,6 +14,11 @@ def test_varints_are_those_of_the_encoding_guide(value: int, raw: str) -> None:
     assert list(_wire.fields(b"\x08" + bytes.fromhex(raw))) == [(1, value % 2**64)]
 
 
+def test_least_versions_are_a_number_or_pairs() -> None:
+    assert _wire.min_version(41) == "41"
+    assert _wire.min_version({"prices": 41, "a,b=é": 7}) == "prices=41,a%2Cb%3D%C3%A9=7"
+
+
 def test_an_append_command_has_the_bytes_of_protobuf() -> None:
     # AppendCommand(table="t", on_overlap=SKIP, commit=STREAM, append_id="k") packed in an Any.
     url = b"type.googleapis.com/coverline.flight.v1.AppendCommand"

@@ -77,9 +77,8 @@ class Connection:
             self._client = flight.FlightClient(_location(url), **options)
         except _FLIGHT_ERRORS as error:
             raise from_flight(error) from error
-        self._options = flight.FlightCallOptions(
-            headers=[(key.lower().encode(), value.encode()) for key, value in headers.items()]
-        )
+        self._headers = [(key.lower().encode(), value.encode()) for key, value in headers.items()]
+        self._options = flight.FlightCallOptions(headers=self._headers)
 
     def close(self) -> None:
         self._client.close()
@@ -90,22 +89,34 @@ class Connection:
 
     # -- queries
 
-    def query(self, sql: str, params: Sequence[object] | None = None) -> pa.RecordBatchReader:
+    def query(
+        self,
+        sql: str,
+        params: Sequence[object] | None = None,
+        min_version: int | Mapping[str, int] | None = None,
+    ) -> pa.RecordBatchReader:
         """Rows of a query, as they come. Nothing is read before the first batch is asked for."""
         if not params:
-            return self._read(self._info(_wire.statement_query(sql)))
-        return self._prepared(sql, params)
+            return self._read(self._info(_wire.statement_query(sql), min_version))
+        return self._prepared(sql, params, min_version)
 
     def describe(self, sql: str) -> tuple[pa.Schema, bytes]:
         """Schema of a query, and its ticket, without running it."""
         info = self._info(_wire.statement_query(sql))
         return info.schema, info.endpoints[0].ticket.ticket
 
-    def _info(self, command: bytes) -> flight.FlightInfo:
+    def _info(
+        self, command: bytes, min_version: int | Mapping[str, int] | None = None
+    ) -> flight.FlightInfo:
+        # Only this call fixes versions; the ticket carries them from then on.
+        options = self._options
+        if min_version is not None:
+            header = (b"x-coverline-min-version", _wire.min_version(min_version).encode())
+            options = flight.FlightCallOptions(headers=[*self._headers, header])
         with _Call() as call:
             try:
                 return self._client.get_flight_info(
-                    flight.FlightDescriptor.for_command(command), self._options
+                    flight.FlightDescriptor.for_command(command), options
                 )
             except _FLIGHT_ERRORS as error:
                 raise call.error(error) from error
@@ -142,7 +153,12 @@ class Connection:
 
         return pa.RecordBatchReader.from_batches(schema, batches())
 
-    def _prepared(self, sql: str, params: Sequence[object]) -> pa.RecordBatchReader:
+    def _prepared(
+        self,
+        sql: str,
+        params: Sequence[object],
+        min_version: int | Mapping[str, int] | None = None,
+    ) -> pa.RecordBatchReader:
         handle = b""
         try:
             with _Call() as call:
@@ -151,7 +167,7 @@ class Connection:
                     handle = self._bind(handle, params) or handle
                 except _FLIGHT_ERRORS as error:
                     raise call.error(error) from error
-            info = self._info(_wire.prepared_query(handle))
+            info = self._info(_wire.prepared_query(handle), min_version)
         except BaseException:
             self._close_prepared(handle)
             raise

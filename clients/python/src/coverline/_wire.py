@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from urllib.parse import quote
 
 _TYPE_URL = "type.googleapis.com/"
 _SQL = _TYPE_URL + "arrow.flight.protocol.sql."
@@ -23,6 +24,16 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 class WireError(ValueError):
     """The bytes are no such message."""
+
+
+# -- headers
+
+
+def min_version(value: int | Mapping[str, int]) -> str:
+    """Value of the header that asks for versions at least; names are percent-encoded."""
+    if isinstance(value, Mapping):
+        return ",".join(f"{quote(name, safe='')}={version}" for name, version in value.items())
+    return str(value)
 
 
 # -- writing

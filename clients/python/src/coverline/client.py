@@ -17,6 +17,10 @@ from .errors import InvalidInputError
 OnOverlap = Literal["reject", "skip"]
 """What an append does with rows whose (entity, bucket) another append owns: refuse it all, or leave those rows out."""
 
+MinVersion = int | Mapping[str, int]
+"""The least version that a query may see, such as `Receipt.version` of an append that another server of the same root
+answered: a number for a query of one table, or a mapping from tables to versions."""
+
 Params = Sequence[object] | Mapping[str, object]
 """Values for placeholders: a sequence for ``$1``, ``$2`` or ``?``, a mapping for ``$name``."""
 
@@ -162,33 +166,49 @@ class Client:
         """A handle on the table of that name. Whether there is one shows when it is used."""
         return Table(self, name)
 
-    def sql(self, query: str, params: Params | None = None) -> pa.Table:
+    def sql(
+        self,
+        query: str,
+        params: Params | None = None,
+        *,
+        min_version: MinVersion | None = None,
+    ) -> pa.Table:
         """Runs a query and returns all its rows.
 
         Args:
             query: SQL text of one statement.
             params: see `Params`.
+            min_version: see `MinVersion`.
 
         Raises:
             QueryError: when the SQL is wrong.
             NotFoundError: when it names a table that is not there.
+            UnavailableError: when the server does not come up to `min_version` within some seconds.
         """
-        return self.sql_reader(query, params).read_all()
+        return self.sql_reader(query, params, min_version=min_version).read_all()
 
-    def sql_reader(self, query: str, params: Params | None = None) -> pa.RecordBatchReader:
+    def sql_reader(
+        self,
+        query: str,
+        params: Params | None = None,
+        *,
+        min_version: MinVersion | None = None,
+    ) -> pa.RecordBatchReader:
         """Runs a query and returns its rows as they come; the server waits when they are read slowly.
 
-        All of them are of one version of each table, whatever is appended meanwhile.
+        All of them are of one version of each table, whatever is appended meanwhile. For the arguments see `sql`.
         """
+        if min_version is not None and not min_version:
+            min_version = None
         if isinstance(params, Mapping):
             try:
                 query, values = _sql.bind_names(query, params)
             except ValueError as error:
                 raise InvalidInputError(str(error)) from None
-            return self._connection.query(query, values)
+            return self._connection.query(query, values, min_version)
         if isinstance(params, str | bytes):
             raise InvalidInputError("params must be a sequence of values, not one text")
-        return self._connection.query(query, params)
+        return self._connection.query(query, params, min_version)
 
     def execute(self, statement: str) -> int:
         """Runs a statement that is no query: CREATE, DROP, INSERT.
