@@ -7,7 +7,7 @@ use arrow_flight::encode::FlightDataEncoderBuilder;
 use arrow_flight::error::FlightError;
 use arrow_flight::sql::client::FlightSqlServiceClient;
 use arrow_flight::sql::{Any, TicketStatementQuery};
-use arrow_flight::{Action, FlightClient, FlightDescriptor};
+use arrow_flight::{Action, FlightClient, FlightDescriptor, Ticket};
 use coverline_proto::flight::{
     AppendCommand, AppendReceipt, CommitMode, OverlapPolicy, QueryTicket,
 };
@@ -47,6 +47,8 @@ pub enum AppendError {
 #[derive(Debug, Clone)]
 pub struct Client {
     channel: Channel,
+    /// Sent with every SQL call.
+    headers: Vec<(String, String)>,
 }
 
 impl Client {
@@ -60,12 +62,46 @@ impl Client {
             .connect_timeout(CONNECT_TIMEOUT)
             .connect()
             .await?;
-        Ok(Self { channel })
+        Ok(Self { channel, headers: Vec::new() })
+    }
+
+    /// The same connection, with one more header on every SQL call.
+    #[must_use]
+    pub fn with_header(&self, name: &str, value: &str) -> Self {
+        let mut client = self.clone();
+        client.headers.push((name.to_owned(), value.to_owned()));
+        client
+    }
+
+    fn flight_sql(&self) -> FlightSqlServiceClient<Channel> {
+        let mut client = FlightSqlServiceClient::new(self.channel.clone());
+        for (name, value) in &self.headers {
+            client.set_header(name, value);
+        }
+        client
+    }
+
+    /// Where to get the rows of a statement, at the versions of now.
+    ///
+    /// # Errors
+    /// Of the server.
+    pub async fn ticket(&self, sql: &str) -> TestResult<Ticket> {
+        let info = self.flight_sql().execute(sql.to_owned(), None).await?;
+        let [endpoint] = &info.endpoint[..] else { return Err("not one endpoint".into()) };
+        Ok(endpoint.ticket.clone().ok_or("an endpoint without a ticket")?)
+    }
+
+    /// The rows behind a ticket, which another server may have made.
+    ///
+    /// # Errors
+    /// Of the server.
+    pub async fn redeem(&self, ticket: Ticket) -> TestResult<Vec<RecordBatch>> {
+        Ok(self.flight_sql().do_get(ticket).await?.try_collect().await?)
     }
 
     /// Over a connection made elsewhere.
     pub fn over(channel: Channel) -> Self {
-        Self { channel }
+        Self { channel, headers: Vec::new() }
     }
 
     /// Runs a statement and collects its rows.
@@ -73,7 +109,7 @@ impl Client {
     /// # Errors
     /// Of the server.
     pub async fn sql(&self, sql: &str) -> TestResult<Vec<RecordBatch>> {
-        let mut client = FlightSqlServiceClient::new(self.channel.clone());
+        let mut client = self.flight_sql();
         let info = client.execute(sql.to_owned(), None).await?;
         let mut batches = Vec::new();
         for endpoint in info.endpoint {
@@ -88,7 +124,7 @@ impl Client {
     /// # Errors
     /// Of the server.
     pub async fn sql_at_version(&self, sql: &str) -> TestResult<(u64, Vec<RecordBatch>)> {
-        let mut client = FlightSqlServiceClient::new(self.channel.clone());
+        let mut client = self.flight_sql();
         let info = client.execute(sql.to_owned(), None).await?;
         let [endpoint] = &info.endpoint[..] else { return Err("not one endpoint".into()) };
         let ticket = endpoint.ticket.clone().ok_or("an endpoint without a ticket")?;

@@ -1,5 +1,6 @@
 //! C2, C4, C6, C7: several clients append, contend, repeat and read while the server is killed at random moments; what they saw
-//! and what the log holds must be one of the histories that the promises allow.
+//! and what the log holds must be one of the histories that the promises allow. Half of the reads go to a second server, which
+//! follows the root and lives through the kills.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
@@ -11,7 +12,8 @@ use std::time::Duration;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use coverline_proto::flight::OverlapPolicy;
 use end_to_end::history::{self, Answer, Append, Call, Event, History, Key, Moment, Pair, Version};
-use end_to_end::{AppendError, Client, Site, SoakTime, TestResult, reached};
+use end_to_end::site::ARGUMENTS;
+use end_to_end::{AppendError, Client, Server, Site, SoakTime, TestResult, reached};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::sync::{mpsc, watch};
@@ -39,6 +41,8 @@ struct Run {
     moments: AtomicU64,
     /// Where the server is, and how often it was started.
     address: watch::Receiver<(usize, String)>,
+    /// To a server that only reads, beside it.
+    follower: Client,
     /// One message for each call that is over.
     calls_done: mpsc::UnboundedSender<()>,
     calls_done_count: AtomicUsize,
@@ -189,7 +193,8 @@ impl Worker {
         let newest = self.next_bucket;
         let start = self.random.random_range((newest - READ_BUCKETS).min(0)..=newest);
         let scope = Some((entity, start..start + READ_BUCKETS));
-        let connection = self.connection().await;
+        let follows = self.random.random_bool(0.5);
+        let connection = if follows { self.run.follower.clone() } else { self.connection().await };
         let sent = self.run.now();
         match read(&connection, scope.as_ref()).await {
             Ok((version, rows)) => {
@@ -197,7 +202,9 @@ impl Worker {
                 let event = Event::Read { version, scope, rows };
                 self.calls.push(Call { client: self.index, sent, answered, event });
             }
-            Err(error) if end_to_end::code_of(&*error).is_none() => self.connection = None,
+            Err(error) if !follows && end_to_end::code_of(&*error).is_none() => {
+                self.connection = None
+            }
             Err(error) => panic!("client {}: {error}", self.index),
         }
     }
@@ -300,11 +307,14 @@ async fn one_history(seed: u64, total: &mut Reached) {
         )
         .await
         .unwrap();
+    let arguments: Vec<_> = ARGUMENTS.into_iter().chain(["--read-only"]).collect();
+    let follower = Server::start_with(site.data_dir(), &arguments).await.unwrap();
     let (address_sender, address) = watch::channel((1, site.server.address().to_owned()));
     let (calls_done, done) = mpsc::unbounded_channel();
     let run = Arc::new(Run {
         moments: AtomicU64::new(1),
         address,
+        follower: follower.client().await.unwrap(),
         calls_done,
         calls_done_count: AtomicUsize::new(0),
         appends_in_flight: AtomicUsize::new(0),
@@ -340,6 +350,7 @@ async fn one_history(seed: u64, total: &mut Reached) {
         history.calls.extend(worker.calls);
         total.resolved += worker.resolved;
     }
+    follower.stop().await.unwrap();
     site.restart().await.unwrap();
     let client = site.client().await.unwrap();
     for record in client.log("h").await.unwrap() {
