@@ -76,7 +76,15 @@ def test_an_overlap_carries_its_details(cursor: Any, loaded: str, count: Callabl
     assert b"overlap_count" in details["grpc-status-details-bin"]
     assert details["x-coverline-error"] == b"COVERAGE_OVERLAP"
     assert details["x-coverline-overlap-count"] == b"4"
+    assert details["x-coverline-overlap-identical"] == b"false"
+    assert details["x-coverline-committed"] == b"no"
     assert count(loaded) == 48
+    with pytest.raises(adbc.ProgrammingError) as caught:
+        cursor.adbc_ingest(loaded, day_of(0), mode="append")
+    details = {as_bytes(key).decode(): as_bytes(value) for key, value in caught.value.details}
+    assert details["x-coverline-overlap-count"] == b"48"
+    assert details["x-coverline-overlap-identical"] == b"true"
+    assert "these very rows" in str(caught.value)
 
 
 def as_bytes(value: object) -> bytes:

@@ -40,6 +40,34 @@ def test_an_overlap_is_refused_with_details(flight_client: flight.FlightClient, 
     assert count(loaded) == 48
 
 
+def test_a_repeat_is_told_from_a_revision(flight_client: flight.FlightClient, loaded: str, count: Callable[[str], int]) -> None:
+    # An entry of a protobuf map of texts.
+    def said(key: str, value: str) -> bytes:
+        entry = field(1, key.encode()) + field(2, value.encode())
+        return field(3, entry)
+
+    repeat = day_of(0)
+    closes = repeat["close"].to_pylist()
+    revision = repeat.set_column(repeat.schema.get_field_index("close"), "close", pa.array([close + 1 for close in closes]))
+    for data, identical in ((repeat, "true"), (repeat.to_batches(max_chunksize=5), "true"), (revision, "false"), (repeat.slice(1), "false")):
+        with pytest.raises(flight.FlightError) as caught:
+            put(flight_client, loaded, data)
+        details = bytes(caught.value.extra_info)
+        assert said("identical", identical) in details
+        assert said("committed", "no") in details
+    assert count(loaded) == 48
+
+
+def test_an_id_used_for_other_rows_is_refused(flight_client: flight.FlightClient, loaded: str, count: Callable[[str], int]) -> None:
+    key = {"x-coverline-append-id": f"id-{loaded}"}
+    put(flight_client, loaded, day_of(1), key)
+    with pytest.raises(pa.ArrowException, match="was used for other rows"):
+        put(flight_client, loaded, day_of(2), key)
+    with pytest.raises(pa.ArrowException, match="the append id has 481 bytes"):
+        put(flight_client, loaded, day_of(2), {"x-coverline-append-id": "k" * 481})
+    assert count(loaded) == 96
+
+
 def test_headers_choose_skip_and_an_append_id(flight_client: flight.FlightClient, loaded: str, count: Callable[[str], int]) -> None:
     two_days = pa.concat_tables([day_of(0), day_of(1)])
     assert record_count(put(flight_client, loaded, two_days, {"x-coverline-on-overlap": "skip"})) == 48
