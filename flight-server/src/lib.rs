@@ -17,6 +17,7 @@ mod frame;
 mod ingest;
 mod limits;
 mod metadata;
+mod pieces;
 mod query;
 pub mod server;
 mod service;

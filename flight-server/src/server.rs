@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{FutureExt, Stream};
+use http::Request;
 use table_core::Catalog;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::runtime::{self, Runtime};
 use tokio::sync::oneshot;
+use tonic::body::Body;
 use tonic::transport::Server;
 use tonic::transport::server::{Connected, TcpIncoming};
 use tower::util::MapRequestLayer;
@@ -21,6 +23,7 @@ use crate::config::ServerConfig;
 use crate::engine::Engine;
 use crate::frame::FrameServer;
 use crate::limits;
+use crate::pieces::MessagePieces;
 use crate::service::CoverlineService;
 
 /// Why a server did not start or stopped.
@@ -139,6 +142,10 @@ fn accepted(listener: TcpListener) -> TcpIncoming {
     TcpIncoming::from(listener).with_nodelay(Some(true))
 }
 
+fn in_pieces(request: Request<Body>) -> Request<Body> {
+    request.map(|body| Body::new(MessagePieces::new(body)))
+}
+
 async fn serve_engine<C>(
     incoming: impl Stream<Item = io::Result<C>>,
     engine: Arc<Engine>,
@@ -166,6 +173,7 @@ where
     };
     let serving = Server::builder()
         .layer(MapRequestLayer::new(cancellation::into_error))
+        .layer(MapRequestLayer::new(in_pieces))
         .initial_stream_window_size(limits::STREAM_WINDOW_BYTES)
         .initial_connection_window_size(limits::CONNECTION_WINDOW_BYTES)
         .max_frame_size(limits::FRAME_BYTES_MAX)
