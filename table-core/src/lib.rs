@@ -12,6 +12,7 @@ pub mod clock;
 pub mod coverage;
 pub mod datafusion;
 mod error;
+pub mod guard;
 pub mod hot;
 pub mod log;
 pub mod maintenance;

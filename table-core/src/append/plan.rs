@@ -12,6 +12,7 @@ use coverline_proto::log as proto;
 
 use super::OverlapPolicy;
 use crate::coverage::{CoverageDelta, Run, Runs};
+use crate::guard::Guard;
 use crate::log::encode_schema;
 use crate::log::record::Action;
 use crate::segment::SegmentMeta;
@@ -82,7 +83,8 @@ impl AppendPlan {
 
     /// What to commit on top of `snapshot`.
     pub(super) fn against(&self, snapshot: &Snapshot) -> Result<Planned, Refusal> {
-        if let Some(payload) = &self.append_id
+        if Guard::AppendIds.stands()
+            && let Some(payload) = &self.append_id
             && let Some(known) = snapshot.append_id(&self.principal, &payload.key)
         {
             let known = Arc::clone(known);
@@ -98,7 +100,7 @@ impl AppendPlan {
             (Some(_), Some(_)) => return Err(Refusal::OtherSchema),
         };
         let owned = snapshot.coverage.overlap(&self.claimed);
-        if !owned.is_empty() {
+        if !owned.is_empty() && Guard::OverlapAtCommit.stands() {
             return Err(match self.on_overlap {
                 OverlapPolicy::Reject => Refusal::Overlap(owned),
                 OverlapPolicy::Skip => Refusal::LostRows(owned),

@@ -19,6 +19,7 @@ use super::open;
 use super::replay::State;
 use super::store::{RECORDS_PER_READ, StoredRecord};
 use crate::error::{Error, Result};
+use crate::guard::Guard;
 
 /// The looks at the next slot of one log, so that those who ask at the same time share one.
 #[derive(Debug, Default)]
@@ -52,7 +53,10 @@ impl<S: State> Head<S> {
     /// `Unavailable` when the storage cannot be read; `Corrupt`, and `Precondition` for a newer format, when what was found
     /// cannot be followed.
     pub(crate) async fn refresh(self: &Arc<Self>, max_staleness: Duration) -> Result<Arc<S>> {
-        if !self.access().has_rivals() || self.probes.is_fresh(max_staleness) {
+        if !self.access().has_rivals()
+            || self.probes.is_fresh(max_staleness)
+            || !Guard::FreshReads.stands()
+        {
             return Ok(self.current());
         }
         let asked = self.probes.begun.load(Ordering::SeqCst);

@@ -23,6 +23,7 @@ use super::{LogError, Record};
 use crate::access::Access;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
+use crate::guard::Guard;
 use crate::types::{AttemptId, Version};
 
 /// How often the commit loop tries before it gives up with `Conflict` (C6).
@@ -490,6 +491,11 @@ impl Attempt {
     }
 
     async fn publish(&self, log: &LogStore) -> Result<PublishOutcome, LogError> {
-        log.publish(self.version, self.framed.clone(), self.id).await
+        match log.publish(self.version, self.framed.clone(), self.id).await {
+            Ok(PublishOutcome::Unknown(_)) if !Guard::KnownOutcome.stands() => {
+                Ok(PublishOutcome::Committed)
+            }
+            outcome => outcome,
+        }
     }
 }

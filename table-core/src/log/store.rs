@@ -10,6 +10,7 @@ use futures::{Stream, StreamExt};
 use super::frame::{self, FrameKind};
 use super::replay::State;
 use super::{Digest, LogError, Record, checkpoint};
+use crate::guard::Guard;
 use crate::storage::layout::{self, LogFile};
 use crate::storage::{DurableStore, PutError, PutOutcome};
 use crate::types::{AttemptId, TableId, Version};
@@ -124,7 +125,9 @@ impl LogStore {
                 Err(PutError::Unknown(error)) => Some(error),
             };
             match (self.read_record(version).await, failure) {
-                (Ok(Some(found)), _) if found.record.attempt_id == attempt => {
+                (Ok(Some(found)), _)
+                    if found.record.attempt_id == attempt && Guard::SelfRecognition.stands() =>
+                {
                     tracing::debug!(file, "a record that was read back is our own");
                     return Ok(match self.store.sync(&file).await {
                         Ok(()) => PublishOutcome::Committed,

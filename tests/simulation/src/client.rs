@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use coverline_proto::flight::OverlapPolicy;
 use end_to_end::history::{Answer, Append, Call, Event, Key, Pair, Version};
@@ -463,7 +464,7 @@ impl Worker {
 
 /// The table as it is now.
 async fn newest_table(catalog: &Arc<Catalog>) -> Result<Arc<Table>, Error> {
-    catalog.table(TABLE).await
+    catalog.fresh_table(TABLE, Duration::ZERO).await
 }
 
 /// Most appends have an id.

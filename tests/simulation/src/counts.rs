@@ -51,6 +51,8 @@ pub struct Counts {
     pub servers_ended_themselves: u64,
     /// Starts that found versions which no client was told of.
     pub rolled_forward: u64,
+    /// Tables that another server created at the same time.
+    pub creations_lost: u64,
     /// Jumps of wall clocks.
     pub clock_jumps: u64,
     /// Times that the storage went down.
@@ -85,6 +87,7 @@ macro_rules! fields {
             failed_starts,
             servers_ended_themselves,
             rolled_forward,
+            creations_lost,
             clock_jumps,
             storage_restarts,
             store.operations,

@@ -51,7 +51,8 @@ pub async fn judge(world: &Arc<World>, mut workers: Vec<Worker>) -> Verdict {
     let life = Life::default();
     let store = StoreHandle::new(&world.remote, "judge".to_owned(), life.clone());
     let clock = Arc::new(SimClock::new(world.time.clone(), world.seed_of("judge")));
-    let options = CatalogOptions { clock, ..CatalogOptions::default() };
+    let access = world.plan.access();
+    let options = CatalogOptions { clock, access, ..CatalogOptions::default() };
     let opened = async {
         let catalog = Catalog::over(store, options).await?;
         catalog.table(TABLE).await

@@ -66,7 +66,9 @@ pub fn run(seed: u64) -> Run {
 
 async fn simulate(seed: u64, plan: Plan, time: VirtualTime) -> Run {
     let world = World::new(seed, time, plan);
-    make_table(&world).await;
+    if !world.plan.starts_empty {
+        make_table(&world).await;
+    }
     world.remote.set_weather(world.plan.weather);
     let servers: Vec<_> = (0..world.addresses.len())
         .map(|index| tokio::spawn(server::keep_running(Arc::clone(&world), index)))
@@ -99,7 +101,8 @@ async fn make_table(world: &Arc<World>) {
     let life = Life::default();
     let store = StoreHandle::new(&world.remote, "first".to_owned(), life.clone());
     let clock = Arc::new(SimClock::new(world.time.clone(), world.seed_of("first")));
-    let options = CatalogOptions { clock, ..CatalogOptions::default() };
+    let access = world.plan.access();
+    let options = CatalogOptions { clock, access, ..CatalogOptions::default() };
     let catalog = Catalog::over(store, options).await.unwrap();
     catalog.create_table(TABLE, data::spec(), None, "").await.unwrap();
     life.end();

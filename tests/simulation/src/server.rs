@@ -4,6 +4,7 @@
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use end_to_end::Client;
 use flight_server::config::ServerConfig;
@@ -20,6 +21,7 @@ use tonic::transport::{Endpoint, Uri};
 
 use crate::cable::{self, Cable};
 use crate::clock::SimClock;
+use crate::data;
 use crate::store::{Life, StoreHandle};
 use crate::world::{TABLE, World};
 
@@ -213,9 +215,21 @@ impl Process {
         let world = &self.world;
         let store = StoreHandle::new(&world.remote, self.who.clone(), self.life.clone());
         let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
-        let options = CatalogOptions { clock, ..CatalogOptions::default() };
+        let access = world.plan.access();
+        let options = CatalogOptions { clock, access, ..CatalogOptions::default() };
         let catalog = Catalog::over(store, options).await?;
-        let table = catalog.table(TABLE).await?;
+        let table = match catalog.fresh_table(TABLE, Duration::ZERO).await {
+            Err(error) if error.kind() == ErrorKind::NotFound && world.plan.starts_empty => {
+                match catalog.create_table(TABLE, data::spec(), None, "").await {
+                    Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                        world.count(|counts| counts.creations_lost += 1);
+                        catalog.table(TABLE).await?
+                    }
+                    created => created?,
+                }
+            }
+            found => found?,
+        };
         if table.snapshot().version.0 > world.newest_acknowledged() {
             world.count(|counts| counts.rolled_forward += 1);
         }

@@ -71,6 +71,8 @@ pub struct StoreCounts {
 pub struct Remote {
     time: VirtualTime,
     trace: Trace,
+    /// Whether it is an object store, in which what can be read is durable, and not one server's disk.
+    is_shared: bool,
     state: Mutex<State>,
 }
 
@@ -117,7 +119,7 @@ pub const SETTLED_US: u64 = 1_000_000;
 
 impl Remote {
     /// An empty storage in fair weather.
-    pub fn new(time: VirtualTime, trace: Trace, seed: u64) -> Arc<Self> {
+    pub fn new(time: VirtualTime, trace: Trace, seed: u64, is_shared: bool) -> Arc<Self> {
         let state = State {
             objects: BTreeMap::new(),
             random: StdRng::seed_from_u64(seed),
@@ -125,7 +127,7 @@ impl Remote {
             down: false,
             counts: StoreCounts::default(),
         };
-        Arc::new(Self { time, trace, state: Mutex::new(state) })
+        Arc::new(Self { time, trace, is_shared, state: Mutex::new(state) })
     }
 
     /// Changes the weather.
@@ -404,6 +406,10 @@ impl DurableStore for StoreHandle {
 
     fn space(&self) -> Option<DiskSpace> {
         None
+    }
+
+    fn settles_unknown(&self) -> bool {
+        self.remote.is_shared
     }
 
     /// Empty: SQL is not part of the simulation.

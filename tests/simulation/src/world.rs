@@ -8,6 +8,7 @@ use end_to_end::history::{Key, Moment};
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use table_core::Access;
 use tokio_util::sync::CancellationToken;
 
 use crate::counts::Counts;
@@ -22,8 +23,10 @@ pub const TABLE: &str = "h";
 /// A run's size and dangers. Every seed leaves some of them out, so that the others show what they do alone.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// Servers on the root.
+    /// Servers on the root. One has it alone, as on a disk; several share it, as in an object store.
     pub servers: usize,
+    /// Whether the servers make root and table, and not somebody else before.
+    pub starts_empty: bool,
     /// Clients.
     pub clients: usize,
     /// Calls of each, retries not counted.
@@ -44,7 +47,7 @@ impl Plan {
             true => random.random_range(1..=max),
             false => 0,
         };
-        let weather = Weather {
+        let mut weather = Weather {
             refused: share(30),
             lost_before: share(40),
             lost_after: share(60),
@@ -55,13 +58,26 @@ impl Plan {
             slow: share(60),
             segment_fails: share(100),
         };
+        let servers = random.random_range(1..=3);
+        if servers > 1 {
+            weather.not_durable = 0;
+        }
         Self {
-            servers: 1,
+            servers,
+            starts_empty: random.random_bool(0.3),
             clients: random.random_range(3..=6),
             calls: random.random_range(8..=16),
             weather,
             lifetime_us: random.random_range(30_000..400_000),
             outages: random.random_bool(0.6),
+        }
+    }
+
+    /// How a server holds the root.
+    pub fn access(&self) -> Access {
+        match self.servers {
+            1 => Access::Exclusive,
+            _ => Access::Shared,
         }
     }
 
@@ -100,7 +116,8 @@ impl World {
     /// A world in which nothing has happened.
     pub fn new(seed: u64, time: VirtualTime, plan: Plan) -> Arc<Self> {
         let trace = Trace::new(time.clone());
-        let remote = Remote::new(time.clone(), trace.clone(), mixed(seed, "storage"));
+        let is_shared = plan.servers > 1;
+        let remote = Remote::new(time.clone(), trace.clone(), mixed(seed, "storage"), is_shared);
         let addresses = (0..plan.servers).map(|_| Address::default()).collect();
         Arc::new(Self {
             seed,
