@@ -20,7 +20,7 @@ use tonic_types::StatusExt;
 use crate::TestResult;
 
 /// Longest wait for a connection; generous, since a busy machine starts slowly.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What an append answered.
 pub type Receipt = AppendReceipt;

@@ -217,6 +217,15 @@ impl Ledger {
         self.fates.values().filter(|fate| matches!(fate, Fate::Committed(_))).count()
     }
 
+    /// The newest version that an append was acknowledged as; 0 without any.
+    pub fn newest_version(&self) -> u64 {
+        let versions = self.fates.values().map(|fate| match fate {
+            Fate::Committed(receipt) => receipt.version,
+            Fate::Refused(_) | Fate::Unknown => 0,
+        });
+        versions.max().unwrap_or(0)
+    }
+
     /// Compares the table with what is known: every committed hour whole and once, no refused one, nothing else. Returns the
     /// hours of unknown fate that it holds.
     ///

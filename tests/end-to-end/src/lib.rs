@@ -3,6 +3,7 @@
 //!
 //! Owns starting, killing and stopping servers on port 0 and temporary folders. What is asserted belongs to the tests.
 
+pub mod chores;
 mod client;
 pub mod history;
 pub mod image;
@@ -14,6 +15,7 @@ pub mod s3;
 mod server;
 pub mod site;
 mod soak;
+pub mod stepping;
 pub mod trace;
 
 pub use client::{AppendError, Client, Receipt, code_of};

@@ -3,27 +3,43 @@
 //! Where and how they are cut short (a kill, a failing call, a lost disk) is for the tests. Every kind is made so that it can
 //! be run many times on one root.
 
+use std::collections::BTreeSet;
+
 use coverline_proto::flight::OverlapPolicy;
 use futures::future::join_all;
 use tonic::Code;
 
 use crate::ledger::{Answer, Ledger, Outcome, Size, outcome_of};
-use crate::{AppendError, Client, TestResult};
+use crate::trace::Made;
+use crate::{AppendError, Client, Site, TestResult};
 
-/// A kind of change.
+/// A kind of change. A clone knows what the original knew.
 #[allow(async_fn_in_trait, reason = "used in these tests only, on one thread")]
-pub trait Operation {
+pub trait Operation: Clone {
     /// What the server answers.
     type Answer: std::fmt::Debug;
 
     /// Makes what must be there before.
-    async fn prepare(&mut self, client: &Client) -> TestResult;
+    async fn prepare(&mut self, site: &mut Site) -> TestResult;
 
     /// The change itself.
     async fn run(&self, client: &Client) -> Self::Answer;
 
+    /// Whether the server has done everything that the change leads to, once it is answered.
+    fn is_over(&self, _made: &[Made]) -> bool {
+        true
+    }
+
+    /// Whether the server does more of its own accord after the answer.
+    fn has_chore(&self) -> bool {
+        false
+    }
+
     /// Takes note of the answer, which must be one of the three outcomes of C2. Of several changes, the worst counts.
     fn record(&mut self, answer: &Self::Answer) -> TestResult<Outcome>;
+
+    /// Compares what is there with what is known; an error when they differ. Returns what there is of unknown fate.
+    async fn found(&self, client: &Client) -> TestResult<BTreeSet<i64>>;
 
     /// On the server that answered: it still reads right, and, where `works`, it still takes changes.
     async fn carries_on(&mut self, client: &Client, works: bool) -> TestResult;
@@ -33,7 +49,7 @@ pub trait Operation {
 }
 
 /// Compares, tries again what is unknown, and makes another append.
-async fn settle(ledger: &mut Ledger, client: &Client) -> TestResult {
+pub(crate) async fn settle(ledger: &mut Ledger, client: &Client) -> TestResult {
     let found = ledger.check(client).await?;
     ledger.settle(client, &found).await?;
     ledger.append(client).await?;
@@ -42,7 +58,7 @@ async fn settle(ledger: &mut Ledger, client: &Client) -> TestResult {
 }
 
 /// Compares, and makes another append, which must work where it is said to.
-async fn carry_on(ledger: &mut Ledger, client: &Client, works: bool) -> TestResult {
+pub(crate) async fn carry_on(ledger: &mut Ledger, client: &Client, works: bool) -> TestResult {
     ledger.check(client).await?;
     if works {
         ledger.append(client).await?;
@@ -56,7 +72,7 @@ async fn carry_on(ledger: &mut Ledger, client: &Client, works: bool) -> TestResu
 }
 
 /// Appends to a table that has some, one or several together.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Appends {
     ledger: Ledger,
     hours: Vec<i64>,
@@ -73,7 +89,8 @@ impl Appends {
 impl Operation for Appends {
     type Answer = Vec<Answer>;
 
-    async fn prepare(&mut self, client: &Client) -> TestResult {
+    async fn prepare(&mut self, site: &mut Site) -> TestResult {
+        let client = &site.client().await?;
         if self.hours.is_empty() {
             self.ledger.create(client).await?;
             self.ledger.append(client).await?;
@@ -98,6 +115,10 @@ impl Operation for Appends {
         Ok(worst)
     }
 
+    async fn found(&self, client: &Client) -> TestResult<BTreeSet<i64>> {
+        self.ledger.check(client).await
+    }
+
     async fn carries_on(&mut self, client: &Client, works: bool) -> TestResult {
         carry_on(&mut self.ledger, client, works).await
     }
@@ -108,7 +129,7 @@ impl Operation for Appends {
 }
 
 /// The first append to a table, which gives it its schema.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct FirstAppend {
     ledger: Ledger,
     size: Size,
@@ -125,7 +146,8 @@ impl FirstAppend {
 impl Operation for FirstAppend {
     type Answer = Answer;
 
-    async fn prepare(&mut self, client: &Client) -> TestResult {
+    async fn prepare(&mut self, site: &mut Site) -> TestResult {
+        let client = &site.client().await?;
         self.tables += 1;
         self.ledger = Ledger::new(format!("t{}", self.tables), self.size);
         self.ledger.next_hour();
@@ -140,6 +162,10 @@ impl Operation for FirstAppend {
         self.ledger.record(0, answer)
     }
 
+    async fn found(&self, client: &Client) -> TestResult<BTreeSet<i64>> {
+        self.ledger.check(client).await
+    }
+
     async fn carries_on(&mut self, client: &Client, works: bool) -> TestResult {
         carry_on(&mut self.ledger, client, works).await
     }
@@ -150,7 +176,7 @@ impl Operation for FirstAppend {
 }
 
 /// An append of rows that the table has already, with another payload.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct RefusedOverlap {
     ledger: Ledger,
 }
@@ -165,7 +191,8 @@ impl Default for RefusedOverlap {
 impl Operation for RefusedOverlap {
     type Answer = Answer;
 
-    async fn prepare(&mut self, client: &Client) -> TestResult {
+    async fn prepare(&mut self, site: &mut Site) -> TestResult {
+        let client = &site.client().await?;
         if self.ledger.committed_count() == 0 {
             self.ledger.create(client).await?;
             self.ledger.append(client).await?;
@@ -185,6 +212,10 @@ impl Operation for RefusedOverlap {
         }
     }
 
+    async fn found(&self, client: &Client) -> TestResult<BTreeSet<i64>> {
+        self.ledger.check(client).await
+    }
+
     async fn carries_on(&mut self, client: &Client, works: bool) -> TestResult {
         carry_on(&mut self.ledger, client, works).await
     }
@@ -195,7 +226,7 @@ impl Operation for RefusedOverlap {
 }
 
 /// Making a table.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Create {
     ledger: Ledger,
     tables: usize,
@@ -211,9 +242,12 @@ impl Default for Create {
 impl Operation for Create {
     type Answer = Result<i64, AppendError>;
 
-    async fn prepare(&mut self, _client: &Client) -> TestResult {
+    async fn prepare(&mut self, site: &mut Site) -> TestResult {
+        // A server makes sure of the catalog's folders once, with the first table that it creates.
+        site.restart().await?;
         self.tables += 1;
         self.ledger = Ledger::new(format!("t{}", self.tables), Size::SMALL);
+        self.outcome = Outcome::Unknown;
         Ok(())
     }
 
@@ -224,6 +258,11 @@ impl Operation for Create {
     fn record(&mut self, answer: &Self::Answer) -> TestResult<Outcome> {
         self.outcome = outcome_of(answer)?;
         Ok(self.outcome)
+    }
+
+    async fn found(&self, client: &Client) -> TestResult<BTreeSet<i64>> {
+        let there = exists_as_answered(client, &self.ledger, self.outcome, true).await?;
+        Ok((there && self.outcome == Outcome::Unknown).then_some(0).into_iter().collect())
     }
 
     async fn carries_on(&mut self, client: &Client, works: bool) -> TestResult {
@@ -242,12 +281,13 @@ impl Operation for Create {
             Err(AppendError::Refused { code: Code::AlreadyExists, .. }) if there => {}
             other => return Err(format!("there: {there}, creating again: {other:?}").into()),
         }
+        self.outcome = Outcome::Committed;
         settle(&mut self.ledger, client).await
     }
 }
 
 /// Dropping a table that has rows.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Drop {
     ledger: Ledger,
     tables: usize,
@@ -263,11 +303,13 @@ impl Default for Drop {
 impl Operation for Drop {
     type Answer = Result<i64, AppendError>;
 
-    async fn prepare(&mut self, client: &Client) -> TestResult {
+    async fn prepare(&mut self, site: &mut Site) -> TestResult {
+        let client = &site.client().await?;
         self.tables += 1;
         self.ledger = Ledger::new(format!("t{}", self.tables), Size::SMALL);
         self.ledger.create(client).await?;
         self.ledger.append(client).await?;
+        self.outcome = Outcome::Unknown;
         Ok(())
     }
 
@@ -278,6 +320,15 @@ impl Operation for Drop {
     fn record(&mut self, answer: &Self::Answer) -> TestResult<Outcome> {
         self.outcome = outcome_of(answer)?;
         Ok(self.outcome)
+    }
+
+    async fn found(&self, client: &Client) -> TestResult<BTreeSet<i64>> {
+        if !exists_as_answered(client, &self.ledger, self.outcome, false).await? {
+            return Ok(BTreeSet::new());
+        }
+        // Whole, or not at all.
+        self.ledger.check(client).await?;
+        Ok((self.outcome == Outcome::Unknown).then_some(0).into_iter().collect())
     }
 
     async fn carries_on(&mut self, client: &Client, works: bool) -> TestResult {
@@ -299,7 +350,8 @@ impl Operation for Drop {
             Err(AppendError::Refused { code: Code::NotFound, .. }) if !there => {}
             other => return Err(format!("there: {there}, dropping again: {other:?}").into()),
         }
-        // The name is free, and nothing of the old table comes back with it.
+        // The name is free, and nothing of the old table comes back with it. What is there now is as after a refused drop.
+        self.outcome = Outcome::Refused(Code::NotFound);
         self.ledger = Ledger::new(self.ledger.table(), Size::SMALL);
         self.ledger.create(client).await?;
         settle(&mut self.ledger, client).await

@@ -131,16 +131,22 @@ impl Server {
         Ok(self.child.wait().await?)
     }
 
+    /// SIGTERM, which asks it to finish what is under way and end.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub async fn terminate(&self) -> TestResult {
+        let id = self.id()?;
+        let sent = Command::new("kill").arg("-TERM").arg(id.to_string()).status().await?;
+        if sent.success() { Ok(()) } else { Err("kill -TERM did not work".into()) }
+    }
+
     /// SIGTERM, and waits for a clean exit.
     ///
     /// # Errors
     /// When the exit code is not 0.
     pub async fn stop(mut self) -> TestResult {
-        let id = self.id()?;
-        let sent = Command::new("kill").arg("-TERM").arg(id.to_string()).status().await?;
-        if !sent.success() {
-            return Err("kill -TERM did not work".into());
-        }
+        self.terminate().await?;
         let status = self.child.wait().await?;
         if status.success() {
             Ok(())

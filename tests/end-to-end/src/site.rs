@@ -1,6 +1,7 @@
 //! [`Site`]: one root in a temporary folder, and the server on it.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use tempfile::TempDir;
 
@@ -52,6 +53,17 @@ impl Site {
         self.server.client().await
     }
 
+    /// Kills the server, puts a copy of another root in place of this one, and starts a server on it.
+    ///
+    /// # Errors
+    /// When that cannot be copied, or the server does not start.
+    pub async fn reset_to(&mut self, root: &Path) -> TestResult {
+        self.server.end().await?;
+        std::fs::remove_dir_all(&self.data_dir)?;
+        copy_folder(root, &self.data_dir)?;
+        self.restart().await
+    }
+
     /// Kills the server, if it still runs, and starts another.
     ///
     /// # Errors
@@ -60,5 +72,18 @@ impl Site {
         self.server.end().await?;
         self.server = Server::start_with(&self.data_dir, &ARGUMENTS).await?;
         Ok(())
+    }
+}
+
+/// Copies a folder with everything in it to a name that is free.
+///
+/// # Errors
+/// Of the file system.
+pub fn copy_folder(from: &Path, to: &Path) -> TestResult {
+    let output = Command::new("cp").arg("-a").arg(from).arg(to).output()?;
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(format!("cp: {}", String::from_utf8_lossy(&output.stderr).trim()).into())
     }
 }

@@ -8,6 +8,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, Command};
@@ -21,6 +22,9 @@ pub const CHANGING_CALLS: &str = "openat,creat,mkdir,mkdirat,write,writev,pwrite
 
 /// Calls that read from a file that is open.
 pub const READING_CALLS: &str = "read,readv,pread64,preadv,preadv2,getdents64";
+
+/// Longest wait for the last thread to say that it stands still.
+const STOP_TIME: Duration = Duration::from_secs(2);
 
 /// Why strace cannot be used here; `None` when it can.
 pub async fn unavailable() -> Option<String> {
@@ -67,8 +71,8 @@ impl fmt::Display for Call {
 #[derive(Debug)]
 pub struct Tracer {
     output: Output,
-    /// Threads that are about to stop the process.
-    stopping: HashSet<u32>,
+    /// Threads that stand still.
+    standing: HashSet<u32>,
     server: u32,
 }
 
@@ -81,7 +85,7 @@ impl Tracer {
         let mut command = strace(calls, &format!("{calls}:signal=SIGSTOP"));
         command.arg("-p").arg(server.to_string());
         let output = Output::of(command, data_dir).await?;
-        Ok(Self { output, stopping: HashSet::new(), server })
+        Ok(Self { output, standing: HashSet::new(), server })
     }
 
     /// Waits until the server stands still, and says what it has called since it stood still before: nearly always one call,
@@ -93,23 +97,45 @@ impl Tracer {
     /// # Cancel safety
     /// What was read before is kept.
     pub async fn stopped(&mut self) -> TestResult<Option<Vec<Made>>> {
-        while let Some(line) = self.output.next().await? {
-            match line {
-                Line::Signal { thread } => {
-                    self.stopping.insert(thread);
+        loop {
+            // The first thread that stands still brings the others with it; one that was just started may not say so.
+            let line = match self.standing.is_empty() {
+                true => self.output.next().await?,
+                false => match tokio::time::timeout(STOP_TIME, self.output.next()).await {
+                    Ok(line) => line?,
+                    Err(_) => Some(Line::AllStopped),
+                },
+            };
+            let all_stopped = match line {
+                None => return Ok(None),
+                Some(Line::Stopped { thread }) => {
+                    self.standing.insert(thread);
+                    self.is_standing()
                 }
-                // Every thread reports the stop; the one that caused it does so once.
-                Line::Stopped { thread } if self.stopping.remove(&thread) => {
-                    if self.output.calls.is_empty() {
-                        self.resume().await?;
-                    } else {
-                        return Ok(Some(std::mem::take(&mut self.output.calls)));
-                    }
+                Some(Line::AllStopped) => true,
+                Some(Line::Other) => false,
+            };
+            // Only then, and once: a signal to go on that comes too late takes the next stop away.
+            if all_stopped {
+                self.standing.clear();
+                if self.output.calls.is_empty() {
+                    self.resume().await?;
+                } else {
+                    return Ok(Some(std::mem::take(&mut self.output.calls)));
                 }
-                _ => {}
             }
         }
-        Ok(None)
+    }
+
+    /// Whether every thread stands still.
+    fn is_standing(&self) -> bool {
+        let Ok(tasks) = std::fs::read_dir(format!("/proc/{}/task", self.server)) else {
+            return false;
+        };
+        tasks.flatten().all(|task| {
+            let thread = task.file_name().to_str().and_then(|name| name.parse().ok());
+            thread.is_none_or(|thread| self.standing.contains(&thread))
+        })
     }
 
     /// Lets the server run on to its next call.
@@ -165,6 +191,19 @@ impl Faults {
         }
         command.arg("-p").arg(server.to_string());
         Ok(Self { output: Output::of(command, data_dir).await? })
+    }
+
+    /// Waits until a call has failed, or for so long.
+    ///
+    /// # Errors
+    /// Of the pipe.
+    pub async fn wait_for_one(&mut self, time: Duration) -> TestResult {
+        let output = &mut self.output;
+        let waited = tokio::time::timeout(time, async {
+            while output.injected.is_empty() && output.next().await?.is_some() {}
+            TestResult::Ok(())
+        });
+        waited.await.unwrap_or(Ok(()))
     }
 
     /// Makes calls succeed again, and says which ones failed.
@@ -232,10 +271,10 @@ struct Output {
 /// A line that somebody waits for.
 #[derive(Debug, PartialEq, Eq)]
 enum Line {
-    /// A thread got the signal that stops the process.
-    Signal { thread: u32 },
     /// A thread stands still.
     Stopped { thread: u32 },
+    /// Nothing more is said, though some thread stands still.
+    AllStopped,
     /// Anything else.
     Other,
 }
@@ -273,9 +312,6 @@ impl Output {
         let Some((thread, text)) = line.split_once(' ') else { return Line::Other };
         let Ok(thread) = thread.parse() else { return Line::Other };
         let text = text.trim_start();
-        if text.starts_with("--- SIGSTOP {") {
-            return Line::Signal { thread };
-        }
         if text.starts_with("--- stopped by SIGSTOP") {
             return Line::Stopped { thread };
         }

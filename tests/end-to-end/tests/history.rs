@@ -2,7 +2,7 @@
 //! and what the log holds must be one of the histories that the promises allow. Half of the reads go to a second server, which
 //! follows the root and lives through the kills.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,26 +18,43 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::sync::{mpsc, watch};
 
-/// Histories of an ordinary run.
-const HISTORIES: usize = 5;
-const CLIENTS: usize = 8;
-/// Calls of each client, retries not counted.
-const CALLS: usize = 160;
-/// Rows of one append.
-const ROWS: usize = 3;
-/// Calls of all clients between two kills, about.
-const CALLS_PER_KILL: usize = 150;
+/// How large a history is.
+#[derive(Debug, Clone, Copy)]
+struct Shape {
+    clients: usize,
+    /// Calls of each client, retries not counted.
+    calls: usize,
+    /// Calls of all clients between two kills, about.
+    calls_per_kill: usize,
+    /// Whether appends differ in size: flushes and segments take part.
+    mixed_rows: bool,
+}
+
+/// Most histories: what goes wrong mostly does so soon, and a table that grows makes every call dearer.
+const SHORT: Shape = Shape { clients: 8, calls: 25, calls_per_kill: 100, mixed_rows: false };
+const WIDE: Shape = Shape { clients: 32, calls: 12, calls_per_kill: 150, mixed_rows: false };
+const MIXED: Shape = Shape { clients: 8, calls: 40, calls_per_kill: 120, mixed_rows: true };
+const LONG: Shape = Shape { clients: 8, calls: 200, calls_per_kill: 200, mixed_rows: false };
+/// Histories of an ordinary run, by shape.
+const DAY: [(Shape, usize); 3] = [(SHORT, 17), (WIDE, 2), (MIXED, 1)];
+/// The same for as long as there is time.
+const NIGHT: [(Shape, usize); 4] = [(SHORT, 14), (WIDE, 3), (MIXED, 2), (LONG, 1)];
+/// Rows of most appends; of those that travel in a record and make a flush due soon; of those that are a segment.
+const ROWS: [u64; 3] = [3, 4_000, 16_000];
+/// Values of the index in a bucket.
+const BUCKET: i64 = 100_000;
 /// The entity that everybody appends to.
 const SHARED: u32 = 99;
 /// Buckets of it that are contended for at the same time.
 const SHARED_BUCKETS: i64 = 6;
 /// Buckets that a read looks at.
 const READ_BUCKETS: i64 = 12;
-/// A server that is not back by then will not come back.
-const RESTART_TIME: Duration = Duration::from_secs(60);
+/// A server that is not back by then will not come back. Generous, since machines that run tests are busy.
+const RESTART_TIME: Duration = Duration::from_secs(300);
 
 /// What the clients of one history share.
 struct Run {
+    shape: Shape,
     moments: AtomicU64,
     /// Where the server is, and how often it was started.
     address: watch::Receiver<(usize, String)>,
@@ -75,11 +92,12 @@ fn entity_name(entity: u32) -> String {
 }
 
 fn batch(key: Key, append: &Append) -> RecordBatch {
-    let at = (0..ROWS as i64).map(|row| append.pair.bucket * 1000 + row);
+    let rows = append.row_count as usize;
+    let at = (0..rows as i64).map(|row| append.pair.bucket * BUCKET + row);
     let columns: [(&str, ArrayRef); 3] = [
         ("n", Arc::new(Int64Array::from_iter_values(at))),
-        ("entity", Arc::new(StringArray::from(vec![entity_name(append.pair.entity); ROWS]))),
-        ("key", Arc::new(Int64Array::from(vec![key as i64; ROWS]))),
+        ("entity", Arc::new(StringArray::from(vec![entity_name(append.pair.entity); rows]))),
+        ("key", Arc::new(Int64Array::from(vec![key as i64; rows]))),
     ];
     RecordBatch::try_from_iter(columns).unwrap()
 }
@@ -121,7 +139,7 @@ impl Worker {
     }
 
     async fn work(mut self) -> Self {
-        for _ in 0..CALLS {
+        for _ in 0..self.run.shape.calls {
             match self.random.random_range(0..100) {
                 0..60 => {
                     let pair = Pair { entity: self.index as u32, bucket: self.next_bucket };
@@ -129,7 +147,8 @@ impl Worker {
                     self.append_new(pair).await;
                 }
                 60..85 => {
-                    let done = self.run.calls_done_count.load(Ordering::Relaxed) / CLIENTS;
+                    let done = self.run.calls_done_count.load(Ordering::Relaxed);
+                    let done = done / self.run.shape.clients;
                     let bucket = done as i64 / 2 + self.random.random_range(0..SHARED_BUCKETS);
                     self.append_new(Pair { entity: SHARED, bucket }).await;
                 }
@@ -147,7 +166,11 @@ impl Worker {
 
     async fn append_new(&mut self, pair: Pair) {
         let key = (self.index * 1_000_000 + self.appends.len()) as Key;
-        self.appends.insert(key, Append { pair, row_count: ROWS as u64 });
+        let size = match self.run.shape.mixed_rows {
+            true => [0, 0, 0, 0, 0, 0, 1, 1, 1, 2][self.random.random_range(0..10)],
+            false => 0,
+        };
+        self.appends.insert(key, Append { pair, row_count: ROWS[size] });
         if self.append(key).await != Answer::Unknown || self.random.random_bool(0.1) {
             // Some lost answers are never asked for again.
             return;
@@ -189,7 +212,8 @@ impl Worker {
 
     async fn read_some(&mut self) {
         let own = self.random.random_bool(0.5);
-        let entity = if own { SHARED } else { self.random.random_range(0..CLIENTS as u32) };
+        let entity =
+            if own { SHARED } else { self.random.random_range(0..self.run.shape.clients as u32) };
         let newest = self.next_bucket;
         let start = self.random.random_range((newest - READ_BUCKETS).min(0)..=newest);
         let scope = Some((entity, start..start + READ_BUCKETS));
@@ -220,8 +244,8 @@ async fn read(
         Some((entity, buckets)) => format!(
             "WHERE entity = '{}' AND n >= {} AND n < {}",
             entity_name(*entity),
-            buckets.start * 1000,
-            buckets.end * 1000
+            buckets.start * BUCKET,
+            buckets.end * BUCKET
         ),
     };
     let sql = format!("SELECT key, count(DISTINCT n) AS c FROM h {filter} GROUP BY key");
@@ -246,14 +270,15 @@ async fn kill_now_and_then(
     mut calls_done: mpsc::UnboundedReceiver<()>,
 ) -> (usize, usize) {
     let (mut kills, mut kills_in_appends) = (0, 0);
-    let mut calls_left = random.random_range(0..2 * CALLS_PER_KILL);
-    for _ in 0..CLIENTS * CALLS {
+    let Shape { clients, calls, calls_per_kill, .. } = run.shape;
+    let mut calls_left = random.random_range(0..2 * calls_per_kill);
+    for _ in 0..clients * calls {
         calls_done.recv().await.unwrap();
         if calls_left > 0 {
             calls_left -= 1;
             continue;
         }
-        calls_left = random.random_range(1..2 * CALLS_PER_KILL);
+        calls_left = random.random_range(1..2 * calls_per_kill);
         kills += 1;
         kills_in_appends += usize::from(run.appends_in_flight.load(Ordering::SeqCst) > 0);
         site.restart().await.unwrap();
@@ -275,6 +300,7 @@ struct Reached {
     kills: usize,
     kills_in_appends: usize,
     shared_versions: usize,
+    flushes: usize,
 }
 
 impl Reached {
@@ -298,13 +324,13 @@ impl Reached {
     }
 }
 
-async fn one_history(seed: u64, total: &mut Reached) {
+async fn one_history(seed: u64, shape: Shape, total: &mut Reached) {
     let mut site = Site::new().await.unwrap();
     let client = site.client().await.unwrap();
     client
-        .execute(
-            "CREATE TABLE h WITH (index_column = 'n', bucket = '1000', entity_columns = 'entity')",
-        )
+        .execute(&format!(
+            "CREATE TABLE h WITH (index_column = 'n', bucket = '{BUCKET}', entity_columns = 'entity')"
+        ))
         .await
         .unwrap();
     let arguments: Vec<_> = ARGUMENTS.into_iter().chain(["--read-only"]).collect();
@@ -312,6 +338,7 @@ async fn one_history(seed: u64, total: &mut Reached) {
     let (address_sender, address) = watch::channel((1, site.server.address().to_owned()));
     let (calls_done, done) = mpsc::unbounded_channel();
     let run = Arc::new(Run {
+        shape,
         moments: AtomicU64::new(1),
         address,
         follower: follower.client().await.unwrap(),
@@ -320,9 +347,9 @@ async fn one_history(seed: u64, total: &mut Reached) {
         appends_in_flight: AtomicUsize::new(0),
     });
     // The first append gives the table its columns, which every read names.
-    let mut first = Worker::new(CLIENTS, seed, Arc::clone(&run));
-    first.append_new(Pair { entity: CLIENTS as u32, bucket: 0 }).await;
-    let workers: Vec<_> = (0..CLIENTS)
+    let mut first = Worker::new(shape.clients, seed, Arc::clone(&run));
+    first.append_new(Pair { entity: shape.clients as u32, bucket: 0 }).await;
+    let workers: Vec<_> = (0..shape.clients)
         .map(|index| tokio::spawn(Worker::new(index, seed, Arc::clone(&run)).work()))
         .collect();
     let all = tokio::spawn(async move {
@@ -354,6 +381,7 @@ async fn one_history(seed: u64, total: &mut Reached) {
     site.restart().await.unwrap();
     let client = site.client().await.unwrap();
     for record in client.log("h").await.unwrap() {
+        total.flushes += usize::from(record["operation"] == "flush");
         let ids = record["append_ids"].as_array().unwrap().iter();
         let keys = ids.map(|id| id["key"].as_str().unwrap()[1..].parse().unwrap()).collect();
         history.log.insert(record["version"].as_u64().unwrap(), keys);
@@ -361,9 +389,9 @@ async fn one_history(seed: u64, total: &mut Reached) {
     let sent = run.now();
     let (version, rows) = read(&client, None).await.unwrap();
     let event = Event::Read { version, scope: None, rows };
-    history.calls.push(Call { client: CLIENTS, sent, answered: run.now(), event });
+    history.calls.push(Call { client: shape.clients, sent, answered: run.now(), event });
     if let Err(violation) = history::check(&history) {
-        panic!("COVERLINE_SEED={seed}: {violation}\n{history:#?}");
+        panic!("COVERLINE_SEED={seed}, {shape:?}: {violation}\n{history:#?}");
     }
     total.count(&history);
     site.server.stop().await.unwrap();
@@ -373,12 +401,25 @@ async fn one_history(seed: u64, total: &mut Reached) {
 async fn concurrent_clients_and_kills_leave_a_sound_history() {
     let seed: u64 = std::env::var("COVERLINE_SEED")
         .map_or_else(|_| rand::random(), |text| text.parse().unwrap());
+    println!("COVERLINE_SEED={seed}");
     let soak = SoakTime::start().unwrap();
     let mut total = Reached::default();
-    while total.histories < if soak.is_set() { 1 } else { HISTORIES } || soak.is_left() {
-        one_history(seed.wrapping_add(total.histories as u64 * 1_000), &mut total).await;
+    let shapes = if soak.is_set() { &NIGHT[..] } else { &DAY[..] };
+    let shapes: Vec<_> =
+        shapes.iter().flat_map(|(shape, count)| std::iter::repeat_n(*shape, *count)).collect();
+    let mut passes = 0;
+    while passes == 0 || soak.is_left() {
+        for shape in &shapes {
+            if soak.is_over() {
+                break;
+            }
+            let seed = seed.wrapping_add(total.histories as u64 * 1_000);
+            one_history(seed, *shape, &mut total).await;
+        }
+        passes += 1;
     }
-    reached("histories", &format!("{total:?}, first seed {seed}"));
+    reached("histories, 0 anomalies", &format!("{total:?}, first seed {seed}"));
     assert!(total.kills_in_appends > 0, "no kill met an append: {total:?}");
     assert!(total.overlaps > 0 && total.repeated > 0 && total.reads > 0, "too tame: {total:?}");
+    assert!(total.flushes > 0 && total.shared_versions > 0, "too tame: {total:?}");
 }

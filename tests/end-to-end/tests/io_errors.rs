@@ -10,28 +10,32 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use end_to_end::chores::Chore;
 use end_to_end::ledger::{Ledger, Outcome, Size};
 use end_to_end::operations::{Appends, Create, Drop, FirstAppend, Operation};
+use end_to_end::site::ARGUMENTS;
+use end_to_end::stepping::{calls, run_until};
 use end_to_end::trace::{self, CHANGING_CALLS, Call, Fault, Faults, Made, READING_CALLS, Tracer};
-use end_to_end::{Site, SoakTime, TestResult, reached, skipped};
+use end_to_end::{Site, SoakTime, Starting, TestResult, reached, skipped};
 use tonic::Code;
 
 /// What every day tries: a call that fails once, and a disk that is full from one moment on.
 const FAULTS: [(&str, bool); 2] = [("EIO", false), ("ENOSPC", true)];
 /// What the night tries besides. A signal that interrupts every call for ever is not a fault that exists.
 const MORE_FAULTS: [(&str, bool); 3] = [("EIO", true), ("ENOSPC", false), ("EINTR", false)];
-/// An answer that takes longer never comes.
-const ANSWER_TIME: Duration = Duration::from_secs(60);
+/// An answer that takes longer never comes. Generous, since machines that run tests are busy.
+const ANSWER_TIME: Duration = Duration::from_secs(300);
+/// How long to wait for a call that the server may also do without.
+const FAULT_TIME: Duration = Duration::from_secs(5);
 
 /// Runs the operation undisturbed, and lists its calls.
 async fn calls_of<O: Operation>(site: &mut Site, operation: &mut O) -> TestResult<Vec<Call>> {
-    let client = site.client().await?;
-    operation.prepare(&client).await?;
-    let (answer, made) = traced(site, CHANGING_CALLS, operation.run(&client)).await?;
-    operation.record(&answer)?;
+    operation.prepare(site).await?;
+    let run = run_until(site, operation, |_| false).await?;
+    operation.record(&run.answer)?;
     site.restart().await?;
     operation.settles(&site.client().await?).await?;
-    Ok(made.into_iter().map(|made| made.call).collect())
+    Ok(calls(&run.made).cloned().collect())
 }
 
 /// Waits for the end of `work`, and lists what the server called meanwhile.
@@ -67,6 +71,7 @@ async fn run_with<O: Operation>(
     let client = site.client().await?;
     let server = site.server.id()?;
     let mut running = std::pin::pin!(operation.run(&client));
+    let mut answer = None;
     let mut made: Vec<Made> = Vec::new();
     if skipped > 0 {
         let mut tracer = Tracer::attach(server, site.data_dir(), CHANGING_CALLS).await?;
@@ -78,10 +83,14 @@ async fn run_with<O: Operation>(
                         tracer.resume().await?;
                     }
                 }
-                answer = &mut running => {
+                told = &mut running, if answer.is_none() => answer = Some(told),
+            }
+            if let Some(told) = answer {
+                if made.len() < skipped && operation.is_over(&made) {
                     tracer.release().await?;
-                    return Ok((answer, BTreeSet::new()));
+                    return Ok((told, BTreeSet::new()));
                 }
+                answer = Some(told);
             }
         }
         tracer.detach().await?;
@@ -89,9 +98,16 @@ async fn run_with<O: Operation>(
     // Sockets and wake-ups are written to as well, and are not to fail.
     let file =
         made.last().filter(|_| fault.call.starts_with("write")).map(|made| made.file.as_path());
-    let faults = Faults::inject(site.server.id()?, site.data_dir(), fault, file).await?;
-    trace::resume(site.server.id()?).await?;
-    let answer = tokio::time::timeout(ANSWER_TIME, running).await?;
+    let mut faults = Faults::inject(server, site.data_dir(), fault, file).await?;
+    trace::resume(server).await?;
+    let answer = match answer {
+        // What the server does of its own accord is under way.
+        Some(answer) => {
+            faults.wait_for_one(FAULT_TIME).await?;
+            answer
+        }
+        None => tokio::time::timeout(ANSWER_TIME, running).await?,
+    };
     Ok((answer, faults.stop().await?))
 }
 
@@ -115,7 +131,7 @@ async fn try_fault<O: Operation>(
     fault: &Fault,
     unknown_ends_server: bool,
 ) -> TestResult<Option<Outcome>> {
-    operation.prepare(&site.client().await?).await?;
+    operation.prepare(site).await?;
     let (answer, injected) = run_with(site, operation, skipped, fault).await?;
     let right = async {
         let outcome = operation.record(&answer)?;
@@ -127,7 +143,18 @@ async fn try_fault<O: Operation>(
             }
         }
         if outcome != Outcome::Unknown {
-            operation.carries_on(&site.client().await?, !folder).await?;
+            let carried_on = match site.client().await {
+                Ok(client) => operation.carries_on(&client, !folder).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = carried_on {
+                // What the server did of its own accord may have ended it, though the change was answered (C14).
+                let unknown = folder && operation.has_chore();
+                let ended = tokio::time::timeout(ANSWER_TIME, site.server.ended());
+                if !unknown || ended.await.is_err() {
+                    return Err(error);
+                }
+            }
         } else if unknown_ends_server {
             let status = tokio::time::timeout(ANSWER_TIME, site.server.ended()).await??;
             if status.success() {
@@ -162,6 +189,9 @@ async fn fail_every_call<O: Operation>(
     }
     let mut outcomes = BTreeMap::new();
     let mut passes = 0;
+    if operation().has_chore() && !soak.is_set() {
+        faults.truncate(1);
+    }
     while passes == 0 || soak.is_left() {
         go_through(&name, operation(), (&faults, unknown_ends_server), soak, &mut outcomes).await;
         passes += 1;
@@ -185,8 +215,15 @@ async fn go_through<O: Operation>(
     // The very first run makes folders that later runs find.
     calls_of(&mut site, &mut operation).await.unwrap();
     let calls = calls_of(&mut site, &mut operation).await.unwrap();
+    let mut calls: Vec<_> = calls.into_iter().enumerate().collect();
+    if operation.has_chore() && !soak.is_set() {
+        // Writing a segment of many megabytes is the same call over and over.
+        let mut seen = BTreeSet::new();
+        calls.retain(|(_, call)| seen.insert(call.clone()));
+    }
     for (errno, onwards) in faults.iter().copied() {
-        for (skipped, call) in calls.iter().enumerate() {
+        for (skipped, call) in &calls {
+            let skipped = *skipped;
             if soak.is_over() {
                 return;
             }
@@ -231,6 +268,124 @@ async fn create_table() {
 #[tokio::test]
 async fn drop_table() {
     fail_every_call("the drop of a table", Drop::default, false).await;
+}
+
+#[tokio::test]
+async fn flush() {
+    fail_every_call("an append and the flush after it", Chore::flush, true).await;
+}
+
+#[tokio::test]
+async fn checkpoint() {
+    fail_every_call("an append and the checkpoint after it", Chore::checkpoint, true).await;
+}
+
+/// Each file that a start and the first look at every table read, open or sync, with the calls to do so.
+async fn calls_of_start(
+    site: &mut Site,
+    ledgers: &[Ledger],
+) -> TestResult<BTreeSet<(String, PathBuf)>> {
+    site.server.end().await?;
+    let mut starting = Starting::held(site.data_dir(), &ARGUMENTS)?;
+    let all = format!("{CHANGING_CALLS},{READING_CALLS}");
+    let mut tracer = Tracer::attach(starting.id()?, site.data_dir(), &all).await?;
+    starting.begin().await?;
+    let mut served = std::pin::pin!(async {
+        let server = starting.ready().await?;
+        let client = server.client().await?;
+        for ledger in ledgers {
+            ledger.check(&client).await?;
+        }
+        TestResult::Ok(server)
+    });
+    let mut made = Vec::new();
+    loop {
+        tokio::select! {
+            stopped = tracer.stopped() => {
+                made.extend(stopped?.ok_or("the server ended by itself")?);
+                tracer.resume().await?;
+            }
+            server = &mut served => {
+                site.server = server?;
+                break;
+            }
+        }
+    }
+    tracer.release().await?;
+    Ok(made.into_iter().map(|made| (made.call.name, made.file)).collect())
+}
+
+/// C8, C10: what cannot be read or synced at a start keeps the server from starting, or the table from being served; it is never
+/// taken for absent. The next start finds everything.
+#[tokio::test]
+async fn start() {
+    let name = "EIO at every call of a start";
+    if let Some(why) = trace::unavailable().await {
+        return skipped(name, &why);
+    }
+    let mut site = Site::new().await.unwrap();
+    let client = site.client().await.unwrap();
+    let mut ledgers = [Ledger::new("small", Size::SMALL), Ledger::new("large", Size::LARGE)];
+    for ledger in &mut ledgers {
+        ledger.create(&client).await.unwrap();
+        for _ in 0..2 {
+            ledger.append(&client).await.unwrap();
+        }
+    }
+    let calls = calls_of_start(&mut site, &ledgers).await.unwrap();
+    let (mut refused, mut incomplete, mut harmless) = (0, 0, 0);
+    for (call, file) in &calls {
+        site.server.end().await.unwrap();
+        let mut starting = Starting::held(site.data_dir(), &ARGUMENTS).unwrap();
+        let fault = Fault { call: call.clone(), errno: "EIO", onwards: true };
+        let id = starting.id().unwrap();
+        let faults = Faults::inject(id, site.data_dir(), &fault, Some(file)).await.unwrap();
+        starting.begin().await.unwrap();
+        let ready = tokio::time::timeout(ANSWER_TIME, starting.ready()).await.unwrap();
+        match ready {
+            Err(error) => {
+                let text = error.to_string();
+                assert!(text.contains("os error 5"), "{call} {}: {text}", file.display());
+                refused += 1;
+            }
+            Ok(server) => {
+                site.server = server;
+                let client = site.client().await.unwrap();
+                let mut all = true;
+                for ledger in &ledgers {
+                    if let Err(error) = ledger.check(&client).await {
+                        let code = end_to_end::code_of(&*error);
+                        assert_eq!(code, Some(Code::Unavailable), "{fault:?} {file:?}: {error}");
+                        all = false;
+                    }
+                }
+                if all {
+                    harmless += 1;
+                } else {
+                    incomplete += 1;
+                }
+            }
+        }
+        faults.stop().await.unwrap();
+        site.restart().await.unwrap();
+        let client = site.client().await.unwrap();
+        for ledger in &mut ledgers {
+            let checked = ledger.check(&client).await;
+            checked.unwrap_or_else(|error| panic!("after {fault:?} {file:?}: {error}"));
+        }
+    }
+    let client = site.client().await.unwrap();
+    for ledger in &mut ledgers {
+        ledger.append(&client).await.unwrap();
+    }
+    reached(
+        name,
+        &format!(
+            "{} calls: {refused} starts refused, {incomplete} without a table, {harmless} did without",
+            calls.len()
+        ),
+    );
+    assert!(refused > 0 && incomplete > 0, "too tame");
 }
 
 /// Each file that the first query after a start reads or opens, with the calls to do so.
