@@ -107,17 +107,16 @@ impl Error {
             None => String::new(),
         };
         let Overlap { table, bucket_start, bucket_end, overlap_count: count, .. } = &overlap;
-        let plural = if *count == 1 { "" } else { "s" };
+        let (plural, hold) = if *count == 1 { ("", "holds") } else { ("s", "hold") };
         let example = format!("{entity} (first [{bucket_start}, {bucket_end}){owner})");
         let message = match overlap.identical {
             Some(true) => format!(
-                "append to table \"{table}\" rejected: its {count} bucket{plural} already hold these very rows{example}; \
+                "append to table \"{table}\" rejected: its {count} bucket{plural} already {hold} these very rows{example}; \
                  nothing is left to do"
             ),
             _ => format!(
-                "append to table \"{table}\" rejected: {count} bucket{plural} already hold{} rows{example}; leave those rows \
-                 out, append with on_overlap=skip, or list what is free with gaps('{table}')",
-                if *count == 1 { "s" } else { "" },
+                "append to table \"{table}\" rejected: {count} bucket{plural} already {hold} rows{example}; leave those rows \
+                 out, append with on_overlap=skip, or list what is free with gaps('{table}')"
             ),
         };
         Self { kind: ErrorKind::Overlap, message, overlap: Some(Box::new(overlap)), source: None }

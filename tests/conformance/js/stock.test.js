@@ -45,7 +45,9 @@ describe('@gizmodata/gizmosql-client 1.4.3', () => {
     await client.execute(pricesTable(name));
     const insert = `INSERT INTO ${name} VALUES (TIMESTAMP '2025-03-01T05:00:00Z', 'AAPL', 1.0)`;
     await client.execute(insert);
-    await assert.rejects(client.execute(insert), /1 bucket already holds rows for symbol="AAPL".*since version 2/);
+    await assert.rejects(client.execute(insert), /1 bucket already holds these very rows for symbol="AAPL".*since version 2/);
+    const other = insert.replace('1.0', '2.0');
+    await assert.rejects(client.execute(other), /1 bucket already holds rows for symbol="AAPL".*since version 2/);
     assert.equal((await rows(`SELECT count(*) AS n FROM ${name}`))[0].n, 1n);
   });
 
