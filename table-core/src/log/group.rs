@@ -178,12 +178,7 @@ impl<S: State> Draft<S> {
         self.shared.is_none()
     }
 
-    /// The state at the record, but for the digest of that.
-    pub(super) fn state(&self) -> &S {
-        &self.state
-    }
-
-    /// [`Self::state`], to be sealed with the digest.
+    /// The state at the record, to be sealed with the digest of that.
     pub(super) fn into_state(self) -> S {
         Arc::unwrap_or_clone(self.state)
     }

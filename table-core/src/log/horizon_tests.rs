@@ -2,14 +2,19 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use coverline_proto::log as proto;
 
+use super::frame::{self, FrameKind};
 use super::record::Action;
 use super::replay::{APPEND_ID_HORIZON, AppendIdHorizon, State};
+use super::tests::{log_on, open, record_file, set};
 use super::{Record, checkpoint, encode_spec};
 use crate::schema::TableSpec;
 use crate::snapshot::Snapshot;
+use crate::storage::faults::SimDisk;
 use crate::types::{AttemptId, TableId, Version};
 
 const DAY_US: i64 = 24 * 60 * 60 * 1_000_000;
@@ -174,4 +179,35 @@ fn checkpoints_keep_ids_with_their_age() {
     fold.commits(1);
     fold.check("old", false);
     fold.check("young", true);
+}
+
+/// C16, C17: the commit that forgets an id is one like any other, and replay forgets what it forgot.
+#[tokio::test]
+async fn the_commit_loop_forgets_what_replay_forgets() {
+    let mut fold = Fold::new();
+    fold.commit(vec!["old".into()]);
+    fold.clock_us += 8 * DAY_US;
+    fold.commits(APPEND_ID_HORIZON.commits - 1);
+    fold.check("old", true);
+
+    // The log of such a table, in which the next commit is one too many for the id.
+    let disk = SimDisk::new();
+    let log = log_on(&disk, 1);
+    let Snapshot { version, commit_time_us, .. } = fold.snapshot;
+    let newest = record(version.0, commit_time_us, Vec::new(), Vec::new());
+    let framed = frame::encode(FrameKind::Record, &[1; 32], &newest.encode());
+    fold.snapshot.seal(frame::digest(&framed));
+    fold.check("old", true);
+    log.store().put_if_absent(&record_file(version.0), framed).await.unwrap();
+    log.write_checkpoint(Arc::new(fold.snapshot)).await.unwrap();
+
+    let head = open(log_on(&disk, 2), 2).await.unwrap();
+    assert!(head.current().append_id("", "old").is_some());
+    set(&head, "new").await.unwrap();
+    let reopened = open(log_on(&disk, 3), 3).await.unwrap();
+    for head in [head, reopened] {
+        let newest = head.current();
+        assert!(newest.append_id("", "old").is_none() && newest.append_id("", "new").is_some());
+        set(&head, &format!("after {}", newest.version)).await.unwrap();
+    }
 }
