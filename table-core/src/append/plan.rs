@@ -36,6 +36,8 @@ pub(super) struct AppendPlan {
     pub(super) principal: String,
     pub(super) on_overlap: OverlapPolicy,
     pub(super) append_id: Option<KeyedPayload>,
+    /// The append id was known while the rows came, so none of them was kept.
+    pub(super) is_retry: bool,
     /// The schema that the rows were normalised to; `None` when the stream had none.
     pub(super) schema: Option<SchemaRef>,
     /// What the rows are recognised by; `None` on plain tables.
@@ -71,6 +73,8 @@ pub(super) enum Refusal {
     OtherSchema,
     /// The key was used for other rows.
     KeyReused(Arc<proto::AppendId>),
+    /// The key grew so old while the append ran that the table no longer knows what it stood for.
+    KeyForgotten,
     /// The table has so many hot rows that these must be a segment.
     NoRoom,
 }
@@ -85,13 +89,15 @@ impl AppendPlan {
     pub(super) fn against(&self, snapshot: &Snapshot) -> Result<Planned, Refusal> {
         if Guard::AppendIds.stands()
             && let Some(payload) = &self.append_id
-            && let Some(known) = snapshot.append_id(&self.principal, &payload.key)
         {
-            let known = Arc::clone(known);
-            return match known.payload_digest == payload.digest.as_slice() {
-                true => Ok(Planned::Repeated(known)),
-                false => Err(Refusal::KeyReused(known)),
-            };
+            match snapshot.append_id(&self.principal, &payload.key).map(Arc::clone) {
+                Some(known) if known.payload_digest == payload.digest.as_slice() => {
+                    return Ok(Planned::Repeated(known));
+                }
+                Some(known) => return Err(Refusal::KeyReused(known)),
+                None if self.is_retry => return Err(Refusal::KeyForgotten),
+                None => {}
+            }
         }
         let adopts = match (&self.schema, snapshot.schema()) {
             (None, _) => false,

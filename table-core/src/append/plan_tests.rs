@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
-use crate::types::EntityKey;
+use crate::schema::TableSpec;
+use crate::types::{EntityKey, TableId};
 
 fn runs_of(buckets: &BTreeSet<i64>) -> Runs {
     let mut runs = Runs::default();
@@ -58,4 +59,31 @@ fn a_pair_of_two_segments_belongs_to_the_first() {
     assert_eq!(left.pair_count(), 2);
     assert!(left.runs(&key(1)).unwrap().contains(BucketId(3)));
     assert!(unclaimed(&first, &second).is_empty());
+}
+
+/// C2, C4: what was recognised by its id has kept no rows, so without the id there is nothing that could be acknowledged.
+#[test]
+fn a_retry_whose_id_was_forgotten_is_refused() {
+    let payload = KeyedPayload { key: "k".to_owned(), digest: [7; 32] };
+    let plan = |is_retry| AppendPlan {
+        principal: String::new(),
+        on_overlap: OverlapPolicy::Reject,
+        append_id: Some(payload.clone()),
+        is_retry,
+        schema: None,
+        fingerprint: None,
+        actions: Vec::new(),
+        is_inline: false,
+        claimed: CoverageDelta::default(),
+        row_count: 0,
+        rows_skipped: 0,
+        segment_count: 0,
+    };
+    let id = TableId(uuid::Uuid::from_u128(7));
+    let mut snapshot = Snapshot::empty(id, Arc::new(TableSpec::plain()), None);
+    assert!(matches!(plan(true).against(&snapshot), Err(Refusal::KeyForgotten)));
+    assert!(matches!(plan(false).against(&snapshot), Ok(Planned::Publish(Decision::Nothing))));
+    let known = Arc::new(plan(false).remembered(&payload));
+    snapshot.append_ids.insert((String::new(), payload.key.clone()), known);
+    assert!(matches!(plan(true).against(&snapshot), Ok(Planned::Repeated(_))));
 }

@@ -160,6 +160,13 @@ async fn refused(
             ),
         ),
         Refusal::KeyReused(known) => key_reused(&name, &known),
+        Refusal::KeyForgotten => Error::new(
+            ErrorKind::Conflict,
+            format!(
+                "append id \"{}\" was forgotten by table \"{name}\" while the append ran; nothing was committed, send it again",
+                plan.append_id.as_ref().map_or("", |payload| &payload.key)
+            ),
+        ),
         Refusal::NoRoom => Error::internal("rows of a segment were refused as inline rows"),
     }
 }

@@ -140,6 +140,7 @@ struct Stream {
 #[derive(Debug, Default)]
 struct Identity {
     append_id: Option<KeyedPayload>,
+    is_retry: bool,
     schema: Option<SchemaRef>,
     fingerprint: Option<RowsFingerprint>,
 }
@@ -231,7 +232,7 @@ impl Append {
         };
         let mut identity = Identity::default();
         if let Some(stream) = stream {
-            let Stream { layout, buffer, digest, fingerprint, refused, .. } = *stream;
+            let Stream { layout, buffer, digest, fingerprint, refused, is_retry, .. } = *stream;
             let fingerprint = fingerprint.map(|running| running.value());
             if let Some(meeting) = refused {
                 return Err(meeting.conclude(fingerprint.as_ref()));
@@ -241,6 +242,7 @@ impl Append {
                 append_id: key
                     .zip(digest)
                     .map(|(key, digest)| KeyedPayload { key, digest: digest.digest() }),
+                is_retry,
                 schema: Some(Arc::clone(&layout.schema)),
                 fingerprint,
             };
@@ -307,6 +309,7 @@ impl Append {
             principal: self.request.principal.clone(),
             on_overlap: self.request.on_overlap,
             append_id: identity.append_id.clone(),
+            is_retry: identity.is_retry,
             schema: identity.schema.clone(),
             fingerprint: identity.fingerprint.clone(),
             is_inline: segment_count == 0 && !actions.is_empty(),
