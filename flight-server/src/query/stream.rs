@@ -58,6 +58,9 @@ pub(crate) fn flight_info(
 /// Rows of a message are a multiple of this: then the bits of validity begin with a byte, and are sent as they are.
 const MESSAGE_ROWS_STEP: usize = 64;
 
+/// A message whose rows have more than this, bytes, is divided again: they are larger than most rows of their batch.
+const MESSAGE_BYTES_MAX: u64 = limits::RESPONSE_MESSAGE_BYTES as u64 / 2 * 3;
+
 /// What stands before the IPC message in a stream: a mark and its length.
 const PREFIX_BYTES: usize = 8;
 
@@ -104,10 +107,14 @@ impl BatchEncoder {
 
     fn encode(&mut self, batch: &RecordBatch) -> Result<Vec<Frame>, Status> {
         let batch = conform(batch, &self.schema)?;
-        let step = rows_per_message(&batch);
-        let mut frames = Vec::with_capacity(batch.num_rows().div_ceil(step).max(1));
-        for start in (0..batch.num_rows()).step_by(step) {
-            let part = batch.slice(start, step.min(batch.num_rows() - start));
+        let mut frames = Vec::new();
+        // The next one is the last.
+        let mut parts = divided(&batch);
+        while let Some(part) = parts.pop() {
+            if part.num_rows() > 1 && bytes_of(&part) > MESSAGE_BYTES_MAX {
+                parts.extend(divided(&part));
+                continue;
+            }
             let buffers = self.ipc.encode(&part).map_err(|error| status::arrow(&error))?;
             let frame = frame(buffers)
                 .ok_or_else(|| status::internal("a result was encoded as no IPC message"))?;
@@ -117,16 +124,27 @@ impl BatchEncoder {
     }
 }
 
-/// Rows of each message but the last, such that a message has about [`limits::RESPONSE_MESSAGE_BYTES`] at most.
+/// The slices of a batch that are sent as a message each, the first one last. More than one where the batch has more bytes
+/// than a message should have, and more than one row.
+fn divided(batch: &RecordBatch) -> Vec<RecordBatch> {
+    let (rows, step) = (batch.num_rows(), rows_per_message(batch));
+    let starts = (0..rows).step_by(step).rev();
+    starts.map(|start| batch.slice(start, step.min(rows - start))).collect()
+}
+
+/// Rows of each message but the last, such that a message has [`limits::RESPONSE_MESSAGE_BYTES`] at most if all rows are alike:
+/// clients take twice as much.
 fn rows_per_message(batch: &RecordBatch) -> usize {
-    let rows = batch.num_rows().max(1);
-    let bytes: u64 = batch.columns().iter().map(|column| logical_bytes(column.as_ref())).sum();
-    let messages = bytes.div_ceil(limits::RESPONSE_MESSAGE_BYTES as u64).max(1);
-    let fair = rows.div_ceil(usize::try_from(messages).unwrap_or(rows));
+    let messages = bytes_of(batch).div_ceil(limits::RESPONSE_MESSAGE_BYTES as u64).max(1);
+    let fair = batch.num_rows() / usize::try_from(messages).unwrap_or(usize::MAX);
     match fair {
-        fair if fair < MESSAGE_ROWS_STEP => fair,
-        fair => fair.next_multiple_of(MESSAGE_ROWS_STEP),
+        fair if fair < MESSAGE_ROWS_STEP || messages == 1 => fair.max(1),
+        fair => fair - fair % MESSAGE_ROWS_STEP,
     }
+}
+
+fn bytes_of(batch: &RecordBatch) -> u64 {
+    batch.columns().iter().map(|column| logical_bytes(column.as_ref())).sum()
 }
 
 /// The pieces of one IPC message: what its prefix counts is the header, what follows the body.
@@ -260,6 +278,36 @@ mod tests {
         assert!(read.len() > 1);
         let most = limits::RESPONSE_MESSAGE_BYTES * 5 / 4;
         assert!(sizes.iter().all(|size| *size <= most), "{sizes:?}");
+    }
+
+    /// The bytes of each message of a batch of strings of these lengths.
+    fn message_sizes(lengths: impl Iterator<Item = usize>) -> Vec<usize> {
+        let strings = StringArray::from_iter_values(lengths.map(|length| "x".repeat(length)));
+        let batch = RecordBatch::try_from_iter([("s", Arc::new(strings) as ArrayRef)]).unwrap();
+        let mut encoder = BatchEncoder::new(batch.schema()).unwrap();
+        let frames = encoder.encode(&batch).unwrap();
+        frames.into_iter().map(|frame| FlightData::from(frame).data_body.len()).collect()
+    }
+
+    #[test]
+    fn messages_of_wide_rows_fit_clients_of_the_default_limit() {
+        const CLIENT_BYTES_MAX: usize = 4 << 20;
+        let kib = 1 << 10;
+        for width in [20 * kib, 31 * kib, 32_000, 32 * kib, 33 * kib, 700 * kib, 1_100 * kib] {
+            let count = (20 << 20) / width;
+            let sizes = message_sizes(std::iter::repeat_n(width, count));
+            let most = limits::RESPONSE_MESSAGE_BYTES + 64 * kib;
+            assert!(sizes.iter().all(|size| *size <= most), "{width}: {sizes:?}");
+            assert!(sizes.len() <= 2 * (20 << 20) / limits::RESPONSE_MESSAGE_BYTES, "{width}");
+        }
+        // Few wide rows among many narrow ones.
+        for place in [0, 5_000, 9_900] {
+            let width = |row| if (place..place + 100).contains(&row) { 100 * kib } else { 4 };
+            let sizes = message_sizes((0..10_000).map(width));
+            assert!(sizes.iter().all(|size| *size < CLIENT_BYTES_MAX * 7 / 8), "{sizes:?}");
+        }
+        // One row is one message, whatever its size.
+        assert_eq!(message_sizes([3 << 20, 3 << 20].into_iter()).len(), 2);
     }
 
     #[tokio::test]
