@@ -42,6 +42,9 @@ pub(crate) enum ConnectError {
          you want"
     )]
     Unencrypted { variable: &'static str, endpoint: String, allow: &'static str },
+    /// An endpoint without its scheme, or no URL at all: the client library takes it and panics at the first request.
+    #[error("{variable} is no URL; write https://HOST[:PORT]")]
+    NoUrl { variable: &'static str },
     /// Somebody else's S3, and no keys for it.
     #[error(
         "no credentials for {endpoint}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or AWS_SKIP_SIGNATURE=true for a store \
@@ -99,15 +102,20 @@ fn s3(root: &ObjectRoot, variables: Variables<'_>) -> Result<RemoteStore, Connec
         }
         builder = builder.with_config(key, value);
     }
-    let endpoint = builder
-        .get_config_value(&AmazonS3ConfigKey::S3Endpoint)
-        .or_else(|| builder.get_config_value(&AmazonS3ConfigKey::Endpoint));
+    // The first goes before the second.
+    let endpoints = [
+        ("AWS_ENDPOINT_URL_S3", AmazonS3ConfigKey::S3Endpoint),
+        ("AWS_ENDPOINT_URL", AmazonS3ConfigKey::Endpoint),
+    ];
+    let endpoint = endpoints
+        .iter()
+        .find_map(|(variable, key)| Some((*variable, builder.get_config_value(key)?)));
     match endpoint {
-        Some(endpoint) => {
+        Some((variable, endpoint)) => {
             let allowed = is_true(
                 builder.get_config_value(&AmazonS3ConfigKey::Client(ClientConfigKey::AllowHttp)),
             );
-            if may_go_unencrypted(&endpoint, allowed, "AWS_ENDPOINT_URL", "AWS_ALLOW_HTTP")? {
+            if may_go_unencrypted(&endpoint, allowed, variable, "AWS_ALLOW_HTTP")? {
                 builder = builder.with_allow_http(true);
             }
             let is_set = |key| builder.get_config_value(&key).is_some();
@@ -141,6 +149,9 @@ fn google(root: &ObjectRoot, variables: Variables<'_>) -> Result<RemoteStore, Co
     }
     for (key, value) in settings::<GoogleConfigKey>("google_", variables) {
         builder = builder.with_config(key, value);
+    }
+    if let Some(endpoint) = builder.get_config_value(&GoogleConfigKey::BaseUrl) {
+        require_url(&endpoint, "GOOGLE_BASE_URL")?;
     }
     let builder = builder.with_bucket_name(root.container());
     let store = builder.clone().with_retry(retries()).build()?;
@@ -210,6 +221,18 @@ fn is_true(value: Option<String>) -> bool {
     })
 }
 
+/// Refuses an endpoint that does not say how to reach which host. What it says instead may be secret.
+fn require_url(endpoint: &str, variable: &'static str) -> Result<(), ConnectError> {
+    let host = endpoint.split_once("://").and_then(|(scheme, rest)| {
+        let is_known = ["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known));
+        is_known.then_some(rest)
+    });
+    match host {
+        Some(host) if !host.is_empty() && !host.starts_with('/') => Ok(()),
+        _ => Err(ConnectError::NoUrl { variable }),
+    }
+}
+
 /// Whether the endpoint is to be reached without TLS: on this machine always, elsewhere when allowed.
 fn may_go_unencrypted(
     endpoint: &str,
@@ -217,6 +240,7 @@ fn may_go_unencrypted(
     variable: &'static str,
     allow: &'static str,
 ) -> Result<bool, ConnectError> {
+    require_url(endpoint, variable)?;
     let is_http = endpoint.get(..7).is_some_and(|start| start.eq_ignore_ascii_case("http://"));
     if !is_http || allowed {
         return Ok(is_http);
@@ -275,6 +299,32 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// The library below takes any text for an endpoint, and panics when it is used.
+    #[test]
+    fn an_endpoint_that_is_no_url_is_refused_and_not_shown() {
+        let account =
+            [("AZURE_STORAGE_ACCOUNT_NAME", "a"), ("AZURE_STORAGE_ACCOUNT_KEY", "c2VjcmV0")];
+        let unsigned = ("GOOGLE_SKIP_SIGNATURE", "true");
+        for endpoint in
+            ["HIDDEN", "HIDDEN:9000", "ftp://HIDDEN", "//HIDDEN", "https:///HIDDEN", "https://"]
+        {
+            for (url, variables) in [
+                ("s3://lake", vec![KEYS[0], KEYS[1], ("AWS_ENDPOINT_URL", endpoint)]),
+                ("s3://lake", vec![KEYS[0], KEYS[1], ("AWS_ENDPOINT_URL_S3", endpoint)]),
+                ("az://lake", vec![account[0], account[1], ("AZURE_ENDPOINT", endpoint)]),
+                ("gs://lake", vec![unsigned, ("GOOGLE_BASE_URL", endpoint)]),
+            ] {
+                let error = tried(url, &variables).unwrap_err();
+                let variable = variables.last().unwrap().0;
+                assert_eq!(error, format!("{variable} is no URL; write https://HOST[:PORT]"));
+            }
+        }
+        for endpoint in ["HTTPS://s3.example.com", "Http://127.0.0.1:9000"] {
+            tried("s3://lake", &[KEYS[0], KEYS[1], ("AWS_ENDPOINT_URL", endpoint)]).unwrap();
+        }
+        tried("gs://lake", &[unsigned, ("GOOGLE_BASE_URL", "https://gcs.example.com")]).unwrap();
     }
 
     #[test]
