@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::array::RecordBatch;
 use support::root::{HOUR_US, Root, append, bars, open, spec};
-use table_core::maintenance::{ScrubReport, backup, scrub};
+use table_core::maintenance::{ScrubReport, backup, is_root, scrub};
 use table_core::{ErrorKind, Table};
 
 /// Rows enough for a segment of their own, in hours that no other `day` has.
@@ -123,8 +123,79 @@ async fn every_kind_of_damage_is_found_and_named() {
         assert!(look(&folder).await.is_clean());
         damage(&folder.join("_catalog/log/00000000000000000001"));
         let report = look(&folder).await;
-        assert_eq!(report.findings.first().unwrap().table, None, "{what}: {report:?}");
+        let [finding] = report.findings.as_slice() else { panic!("{what}: {report:?}") };
+        assert_eq!(finding.table, None, "{what}");
+        assert!(
+            finding.what.starts_with("_catalog/log/00000000000000000001"),
+            "{what}: {finding:?}"
+        );
+        assert!(finding.advice.starts_with("nothing can be served unless"), "{what}: {finding:?}");
     }
+}
+
+/// C10: a catalog that is gone while tables are there is damage, never an empty root.
+#[tokio::test]
+async fn tables_without_a_catalog_are_damage() {
+    let (root, _table) = filled().await;
+    fs::remove_dir_all(root.folder.path().join("_catalog")).unwrap();
+    let report = look(root.folder.path()).await;
+    let [finding] = report.findings.as_slice() else { panic!("{report:?}") };
+    assert_eq!(
+        (&finding.table, finding.what.as_str()),
+        (&None, "_catalog/log: it holds no catalog")
+    );
+    assert!(is_root(&root.folder.path().into()).await.unwrap());
+    let target = tempfile::tempdir().unwrap();
+    let error = backup(root.folder.path(), target.path(), &|_| {}).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+}
+
+#[tokio::test]
+async fn a_place_that_never_was_a_root_is_not_found_and_no_target_is_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let days = folder.path().join("days");
+    let copy = folder.path().join("copy");
+    for what in ["missing", "empty", "foreign", "unfinished"] {
+        match what {
+            "empty" => fs::create_dir(&days).unwrap(),
+            "foreign" => fs::write(days.join("monday.csv"), "x").unwrap(),
+            "unfinished" => fs::create_dir_all(days.join("_catalog/log")).unwrap(),
+            _ => {}
+        }
+        assert!(!is_root(&days.as_path().into()).await.unwrap(), "{what}");
+        let scrubbed = scrub(&days, &[], &|_| {}).await.unwrap_err();
+        let copied = backup(&days, &copy, &|_| {}).await.unwrap_err();
+        for error in [scrubbed, copied] {
+            assert_eq!(error.kind(), ErrorKind::NotFound, "{what}: {error}");
+            assert!(error.message().contains("days"), "{what}: {error}");
+        }
+        assert!(!copy.exists(), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_copy_into_what_is_copied_is_refused() {
+    let (root, _table) = filled().await;
+    let folder = tempfile::tempdir().unwrap();
+    let link = folder.path().join("link");
+    std::os::unix::fs::symlink(root.folder.path(), &link).unwrap();
+    for target in [
+        root.folder.path().join("copy"),
+        root.folder.path().join("tables/a/b"),
+        root.folder.path().to_owned(),
+        link.join("new/copy"),
+    ] {
+        let error = backup(root.folder.path(), &target, &|_| {}).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Precondition, "{target:?}: {error}");
+        assert!(error.message().contains("lies inside"), "{target:?}: {error}");
+    }
+    assert!(look(root.folder.path()).await.is_clean());
+    // A name that only begins the same is another place.
+    let mut beside = root.folder.path().as_os_str().to_owned();
+    beside.push("-copy");
+    let beside = PathBuf::from(beside);
+    backup(root.folder.path(), &beside, &|_| {}).await.unwrap();
+    fs::remove_dir_all(&beside).unwrap();
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use coverline_proto::log as proto;
@@ -14,7 +14,7 @@ use futures::TryStreamExt;
 
 use super::scrub::segment_path;
 use super::verify::read_segment;
-use super::{Progress, reach, read_root};
+use super::{Progress, made_root, reach};
 use crate::catalog::CatalogState;
 use crate::clock::SystemClock;
 use crate::error::{Error, ErrorKind, Result};
@@ -42,20 +42,56 @@ pub struct BackupReport {
 /// came.
 ///
 /// # Errors
-/// `NotFound` when there is no source; `Precondition` when the target is not empty; `Corrupt` when a file of the source is
-/// damaged or missing, naming it: the target is then no root and can be removed; `Exhausted` when the target is full.
+/// `NotFound` when there is no root to copy; `Precondition` when the target is not empty or lies inside the source; `Corrupt`
+/// when a file of the source is damaged or missing, naming it: the target is then no root and can be removed; `Exhausted` when
+/// the target is full. The target is made only once there is something to copy.
 pub async fn backup(
     source: impl Into<Root>,
     target: impl Into<Root>,
     progress: Progress<'_>,
 ) -> Result<BackupReport> {
     let (source, target) = (source.into(), target.into());
-    let from = read_root(&source)?;
+    let from = made_root(&source).await?;
+    refuse_inside(&source, &target)?;
     let to = match &target {
         Root::Folder(folder) => empty_folder(folder)?,
         Root::Objects(objects) => empty_prefix(objects).await?,
     };
     backup_store(&from, &to, progress).await
+}
+
+/// Refuses a target inside the root that is copied: it would be taken for a part of it.
+fn refuse_inside(source: &Root, target: &Root) -> Result<()> {
+    let is_inside = match (source, target) {
+        (Root::Folder(source), Root::Folder(target)) => {
+            resolved(target).starts_with(resolved(source))
+        }
+        (Root::Objects(source), Root::Objects(target)) => {
+            (source.scheme(), source.container()) == (target.scheme(), target.container())
+                && target.prefix().prefix_matches(source.prefix())
+        }
+        (Root::Folder(_), Root::Objects(_)) | (Root::Objects(_), Root::Folder(_)) => false,
+    };
+    match is_inside {
+        true => Err(Error::new(
+            ErrorKind::Precondition,
+            format!(
+                "\"{target}\" lies inside \"{source}\", which is to be copied; name a place outside of it"
+            ),
+        )),
+        false => Ok(()),
+    }
+}
+
+/// The place that a path names, links followed as far as it exists.
+fn resolved(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    for there in path.ancestors() {
+        if let (Ok(real), Ok(rest)) = (there.canonicalize(), path.strip_prefix(there)) {
+            return real.join(rest);
+        }
+    }
+    path
 }
 
 fn empty_folder(target: &Path) -> Result<Arc<dyn DurableStore>> {
@@ -233,4 +269,27 @@ async fn blocking<T: Send + 'static>(
 fn storage_error(path: &str, error: io::Error) -> Error {
     Error::new(ErrorKind::of_storage(&error), format!("cannot copy {path}: {error}"))
         .with_source(error)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_is_inside_another_by_its_steps() {
+        for (source, target, expected) in [
+            ("s3://lake/a", "s3://lake/a/b", true),
+            ("s3://lake/a", "s3://lake/a", true),
+            ("s3://lake", "s3://lake/a", true),
+            ("s3://lake/a", "s3://lake/ab", false),
+            ("s3://lake/a/b", "s3://lake/a", false),
+            ("s3://lake/a", "s3://pond/a/b", false),
+            ("s3://lake/a", "gs://lake/a/b", false),
+            ("s3://lake/a", "/lake/a/b", false),
+        ] {
+            let refused = refuse_inside(&source.parse().unwrap(), &target.parse().unwrap());
+            assert_eq!(refused.is_err(), expected, "{source} {target}");
+        }
+    }
 }

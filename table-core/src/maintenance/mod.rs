@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::clock::SystemClock;
 use crate::error::{Error, ErrorKind, Result};
-use crate::storage::{DurableStore, LocalStore, ObjectRoot, Root, connect};
+use crate::storage::{DurableStore, LocalStore, ObjectRoot, Root, connect, layout};
 
 pub use backup::{BackupReport, backup, backup_store};
 pub use scrub::{FINDINGS_MAX, Finding, ScrubReport, scrub, scrub_store};
@@ -17,7 +17,46 @@ pub use scrub::{FINDINGS_MAX, Finding, ScrubReport, scrub, scrub_store};
 /// Told of bytes as they are read, for people who wait.
 pub type Progress<'a> = &'a (dyn Fn(u64) + Send + Sync);
 
-/// The storage of a root that exists, without its lock.
+/// Whether somebody made a root there: it has a catalog, or the tables that one had. Changes nothing.
+///
+/// # Errors
+/// `Precondition` or `Unavailable` when that cannot be looked at.
+pub async fn is_root(root: &Root) -> Result<bool> {
+    match read_root(root) {
+        Ok(store) => holds_root(&store, root).await,
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+async fn holds_root(store: &Arc<dyn DurableStore>, root: &Root) -> Result<bool> {
+    for folder in [layout::CATALOG_LOG, layout::TABLES] {
+        let listed = store.list(folder).await.map_err(|error| {
+            Error::new(ErrorKind::of_storage(&error), format!("cannot read {root}: {error}"))
+                .with_source(error)
+        })?;
+        if !listed.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The storage of a root that somebody made: a place that never was one is a wrong name, and no damage.
+async fn made_root(root: &Root) -> Result<Arc<dyn DurableStore>> {
+    let store = read_root(root)?;
+    if holds_root(&store, root).await? {
+        return Ok(store);
+    }
+    Err(Error::new(
+        ErrorKind::NotFound,
+        format!(
+            "\"{root}\" is no coverline root: it has neither a catalog nor tables; name the folder or URL of one"
+        ),
+    ))
+}
+
+/// The storage of a folder that exists or of a prefix, without its lock.
 fn read_root(root: &Root) -> Result<Arc<dyn DurableStore>> {
     let folder = match root {
         Root::Folder(folder) => folder,

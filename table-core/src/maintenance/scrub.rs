@@ -6,7 +6,7 @@ use std::sync::Arc;
 use coverline_proto::log as proto;
 
 use super::verify::read_segment;
-use super::{Progress, read_root};
+use super::{Progress, made_root};
 use crate::catalog::CatalogState;
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::{LogError, LogStore, Walked, walk};
@@ -77,6 +77,9 @@ impl ScrubReport {
                 (_, true) => {
                     "opening reads the records below it instead; remove the file if those are all sound"
                 }
+                (_, false) if table.is_none() => {
+                    "nothing can be served unless a checkpoint above stands in for it; restore the file from a backup"
+                }
                 (_, false) => {
                     "the table cannot be opened unless a checkpoint above stands in for it; restore the file from a backup"
                 }
@@ -100,14 +103,14 @@ impl ScrubReport {
 /// came by is not looked at.
 ///
 /// # Errors
-/// `NotFound` when there is no such folder or table; `Unavailable` when a folder cannot be listed. Damage is no error: it is
-/// in the report.
+/// `NotFound` when there is no such root or table; `Unavailable` when a folder cannot be listed. Damage is no error: it is in
+/// the report.
 pub async fn scrub(
     root: impl Into<Root>,
     tables: &[String],
     progress: Progress<'_>,
 ) -> Result<ScrubReport> {
-    scrub_store(&read_root(&root.into())?, tables, progress).await
+    scrub_store(&made_root(&root.into()).await?, tables, progress).await
 }
 
 /// The same through a store of one's own.
@@ -123,12 +126,14 @@ pub async fn scrub_store(
     let catalog = walk::<CatalogState>(&LogStore::of_catalog(Arc::clone(store))).await?;
     report.add_walk(None, &catalog);
     let Some(state) = catalog.state else {
-        let what = format!("{}: it holds no catalog that can be read", layout::CATALOG_LOG);
-        report.add(
-            None,
-            what,
-            "nothing can be served, and the names of the tables are lost; restore the folder from a backup",
-        );
+        // A file that cannot be read is a finding already.
+        if catalog.problems.is_empty() {
+            report.add(
+                None,
+                format!("{}: it holds no catalog", layout::CATALOG_LOG),
+                "nothing can be served, and the names of the tables are lost; restore the folder from a backup",
+            );
+        }
         return Ok(report);
     };
     if let Some(unknown) = tables.iter().find(|name| !state.tables.contains_key(*name)) {
