@@ -75,6 +75,15 @@ impl Ended {
     }
 }
 
+fn run(arguments: &[&str]) -> Ended {
+    let output = coverline().args(arguments).output().unwrap();
+    Ended {
+        code: output.status.code(),
+        stdout: output.stdout,
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
 /// Where the tables are: `--data-dir DIR` or `--server URL`.
 struct Place {
     arguments: [String; 2],
@@ -97,12 +106,12 @@ impl Place {
     }
 
     fn run(&self, arguments: &[&str]) -> Ended {
-        let output = coverline().args(arguments).args(&self.arguments).output().unwrap();
-        Ended {
-            code: output.status.code(),
-            stdout: output.stdout,
-            stderr: String::from_utf8(output.stderr).unwrap(),
-        }
+        run(&[arguments, &self.arguments.each_ref().map(String::as_str)].concat())
+    }
+
+    /// The same through a proxy before its server.
+    fn run_through(proxy: &Cutter, arguments: &[&str]) -> Ended {
+        run(&[arguments, &["--server", &proxy.url]].concat())
     }
 
     fn query(&self, sql: &str) -> String {
@@ -696,23 +705,31 @@ fn backups_are_made_while_serving_and_scrub_finds_damage() {
     let data = place.folder.path().join("data").display().to_string();
     let copy = place.folder.path().join("copy").display().to_string();
     let back = place.folder.path().join("back").display().to_string();
-    let run = |arguments: &[&str]| {
-        let output = coverline().args(arguments).output().unwrap();
-        Ended {
-            code: output.status.code(),
-            stdout: output.stdout,
-            stderr: String::from_utf8(output.stderr).unwrap(),
-        }
-    };
     let said = run(&["backup", &copy, "--data-dir", &data]).expect(0).text();
-    assert!(said.contains("prices at version 2"), "{said}");
+    assert!(said.contains("prices at version 2") && said.contains("\n1 table, "), "{said}");
     run(&["backup", &copy, "--data-dir", &data]).expect_error(1, &["not empty", "name a new one"]);
     run(&["restore", &copy, "--data-dir", &back]).expect(0);
     let count =
         run(&["query", "SELECT count(*) FROM prices", "--data-dir", &back, "--format", "csv"]);
     assert_eq!(count.expect(0).text(), place.query("SELECT count(*) FROM prices"));
     let said = run(&["scrub", "--data-dir", &data]).expect(0).text();
-    assert!(said.ends_with("all sound\n"), "{said}");
+    assert!(said.ends_with("all sound\n") && said.starts_with("1 table, "), "{said}");
+
+    // A place that is no root is a mistake and no damage, and nothing is made for it.
+    let days = place.folder.path().join("days");
+    std::fs::create_dir(&days).unwrap();
+    std::fs::write(days.join("monday.csv"), MONDAY).unwrap();
+    let days = days.display().to_string();
+    let new = place.folder.path().join("new").display().to_string();
+    let no_root = "is no coverline root: it has neither a catalog nor tables";
+    run(&["scrub", "--root", &days]).expect_error(1, &[&days, no_root]);
+    run(&["backup", &new, "--root", &days]).expect_error(1, &[&days, no_root, "correct --root"]);
+    run(&["restore", &days, "--root", &new])
+        .expect_error(1, &[&days, no_root, "what `coverline backup` wrote"]);
+    assert!(!Path::new(&new).exists());
+    let inside = Path::new(&data).join("copy").display().to_string();
+    run(&["backup", &inside, "--root", &data]).expect_error(1, &["lies inside", &data]);
+    assert!(!Path::new(&inside).exists());
 
     let tables = Path::new(&back).join("tables");
     let table = std::fs::read_dir(tables).unwrap().next().unwrap().unwrap().path();

@@ -2,12 +2,13 @@
 
 use std::io::{self, Write};
 
-use table_core::maintenance;
 use table_core::storage::Root;
+use table_core::{ErrorKind, maintenance};
 
 use super::Outcome;
 use super::error::CliError;
 use super::progress;
+use super::render::plural;
 use super::root::{RootArgument, parser};
 
 #[derive(Debug, clap::Args)]
@@ -43,29 +44,32 @@ pub(crate) struct RestoreArguments {
 }
 
 pub(crate) async fn backup(arguments: BackupArguments) -> Result<Outcome, CliError> {
-    copy(&arguments.place.root, &arguments.target).await
+    copy(&arguments.place.root, &arguments.target, "correct --root").await
 }
 
 pub(crate) async fn restore(arguments: RestoreArguments) -> Result<Outcome, CliError> {
-    copy(&arguments.backup, &arguments.place.root).await
+    copy(&arguments.backup, &arguments.place.root, "name what `coverline backup` wrote").await
 }
 
-async fn copy(source: &Root, target: &Root) -> Result<Outcome, CliError> {
+/// `if_no_source` says what to do when there is nothing to copy.
+async fn copy(source: &Root, target: &Root, if_no_source: &str) -> Result<Outcome, CliError> {
     let bar = progress::bytes_read();
     let copied = maintenance::backup(source.clone(), target.clone(), &|bytes| bar.inc(bytes)).await;
     bar.finish_and_clear();
-    let copied = copied?;
+    let copied = copied.map_err(|error| match error.kind() {
+        ErrorKind::NotFound => CliError::from(error).hint(if_no_source),
+        _ => error.into(),
+    })?;
     let mut out = io::stdout();
     for (table, version) in &copied.tables {
         writeln!(out, "{table} at version {version}")?;
     }
     writeln!(
         out,
-        "{} tables, {} files, {} bytes copied to {}",
-        copied.tables.len(),
-        copied.files,
-        copied.bytes,
-        target
+        "{}, {}, {} copied to {target}",
+        plural(copied.tables.len() as u64, "table"),
+        plural(copied.files, "file"),
+        plural(copied.bytes, "byte"),
     )?;
     out.flush()?;
     Ok(Outcome::Done)

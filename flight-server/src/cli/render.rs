@@ -1,4 +1,4 @@
-//! Query results as a table for people: aligned columns, numbers to the right.
+//! Query results as a table for people: aligned columns, numbers to the right; and counted nouns.
 //!
 //! Widths come from the first rows; what follows is printed as it arrives, so a long result costs no memory.
 
@@ -14,6 +14,11 @@ const SAMPLE_ROWS: usize = 1000;
 
 /// How null looks.
 const NULL: &str = "NULL";
+
+/// A count with its noun, for sentences.
+pub(crate) fn plural(count: u64, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
 
 /// Prints batches as one table.
 pub(crate) struct TableWriter<W> {

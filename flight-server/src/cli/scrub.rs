@@ -8,6 +8,7 @@ use table_core::maintenance::{self, ScrubReport};
 use super::Outcome;
 use super::error::CliError;
 use super::progress;
+use super::render::plural;
 use super::root::RootArgument;
 
 #[derive(Debug, clap::Args)]
@@ -57,23 +58,24 @@ fn as_text(report: &ScrubReport) -> String {
         text += &format!("... and {} more\n", report.more_findings);
     }
     text += &format!(
-        "{} tables, {} records, {} checkpoints, {} segments read: {}\n",
-        report.tables,
-        report.records,
-        report.checkpoints,
-        report.segments,
+        "{}, {}, {}, {} read: {}\n",
+        plural(report.tables, "table"),
+        plural(report.records, "record"),
+        plural(report.checkpoints, "checkpoint"),
+        plural(report.segments, "segment"),
         match report.findings.len() as u64 + report.more_findings {
             0 => "all sound".to_owned(),
             1 => "1 file is damaged".to_owned(),
             count => format!("{count} files are damaged"),
         }
     );
-    if report.unnamed_files > 0 {
-        text += &format!(
-            "{} files belong to no version, left over from appends that came to nothing; they do no harm\n",
-            report.unnamed_files
-        );
-    }
+    text += &match report.unnamed_files {
+        0 => String::new(),
+        1 => "1 file belongs to no version, left over from an append that came to nothing; it does no harm\n".to_owned(),
+        count => format!(
+            "{count} files belong to no version, left over from appends that came to nothing; they do no harm\n"
+        ),
+    };
     text
 }
 

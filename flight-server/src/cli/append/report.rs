@@ -5,6 +5,7 @@ use std::path::Path;
 
 use coverline_proto::flight::AppendReceipt;
 
+use crate::cli::render::plural;
 use crate::client::OverlapDetails;
 
 /// What became of one file.
@@ -110,10 +111,6 @@ fn describe_overlap(overlap: &OverlapDetails) -> String {
         None => String::new(),
     };
     format!("{buckets} (first {example_entity}{separator}[{bucket_start}, {bucket_end}){since})")
-}
-
-fn plural(count: u64, noun: &str) -> String {
-    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]
