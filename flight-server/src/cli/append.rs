@@ -11,7 +11,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use arrow::error::ArrowError;
-use coverline_proto::flight::OverlapPolicy;
+use clap::error::ErrorKind;
+use coverline_proto::flight::{AppendReceipt, OverlapPolicy};
 use futures::{StreamExt, stream};
 use indicatif::ProgressBar;
 use tracing::info;
@@ -96,13 +97,19 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Outcome, CliError> {
     arguments.target.with(async |client| append_all(client, &arguments).await).await
 }
 
-/// The rule that clap cannot express: an append id names one append.
-pub(super) fn check(arguments: &Arguments) -> Result<(), &'static str> {
-    match arguments.append_id.is_some() && arguments.files.len() > 1 {
-        true => {
-            Err("the argument '--append-id' names one append and cannot be used with several files")
-        }
-        false => Ok(()),
+/// The rules that clap cannot express: an append id is one, and names one append.
+pub(super) fn check(arguments: &Arguments) -> Result<(), (ErrorKind, &'static str)> {
+    match &arguments.append_id {
+        // Servers take an empty id for none.
+        Some(id) if id.is_empty() => Err((
+            ErrorKind::InvalidValue,
+            "the argument '--append-id' must not be empty; --no-append-id appends without one",
+        )),
+        Some(_) if arguments.files.len() > 1 => Err((
+            ErrorKind::ArgumentConflict,
+            "the argument '--append-id' names one append and cannot be used with several files",
+        )),
+        Some(_) | None => Ok(()),
     }
 }
 

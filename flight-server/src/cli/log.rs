@@ -2,6 +2,7 @@
 
 use std::io::{self, BufWriter, Write};
 
+use clap::error::ErrorKind;
 use futures::TryStreamExt;
 use serde_json::json;
 
@@ -29,6 +30,17 @@ pub(crate) struct Arguments {
     last: Option<u64>,
     #[command(flatten)]
     target: Target,
+}
+
+/// The rule that clap cannot express: bounds are in order.
+pub(super) fn check(arguments: &Arguments) -> Result<(), (ErrorKind, &'static str)> {
+    match (arguments.first, arguments.last) {
+        (Some(first), Some(last)) if first > last => Err((
+            ErrorKind::ValueValidation,
+            "the version of '--first' must not be above that of '--last'",
+        )),
+        _ => Ok(()),
+    }
 }
 
 pub(crate) async fn show(arguments: Arguments) -> Result<Outcome, CliError> {

@@ -142,12 +142,15 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Err
         ));
     }
     let cli = Cli::from_arg_matches(&matches)?;
-    if let Command::Append(arguments) = &cli.command
-        && let Err(conflict) = append::check(arguments)
-    {
-        return Err(command.error(clap::error::ErrorKind::ArgumentConflict, conflict));
+    let checked = match &cli.command {
+        Command::Append(arguments) => append::check(arguments),
+        Command::Log(log::Command::Show(arguments)) => log::check(arguments),
+        _ => Ok(()),
+    };
+    match checked {
+        Ok(()) => Ok(cli),
+        Err((kind, message)) => Err(command.error(kind, message)),
     }
-    Ok(cli)
 }
 
 fn innermost(matches: &ArgMatches) -> &ArgMatches {

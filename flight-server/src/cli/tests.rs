@@ -75,11 +75,13 @@ fn wrong_usage_is_refused_before_anything_runs() {
         ("coverline append t", ErrorKind::MissingRequiredArgument),
         ("coverline append t a b --append-id x", ErrorKind::ArgumentConflict),
         ("coverline append t a --append-id x --no-append-id", ErrorKind::ArgumentConflict),
+        ("coverline append t a --append-id=", ErrorKind::InvalidValue),
         ("coverline append t a --on-overlap replace", ErrorKind::InvalidValue),
         ("coverline query x --format xml", ErrorKind::InvalidValue),
         ("coverline tables --server grpc://a:1 --data-dir b", ErrorKind::ArgumentConflict),
         ("coverline log show t --data-dir b --server grpc://a:1", ErrorKind::ArgumentConflict),
         ("coverline log show t --first -1", ErrorKind::UnknownArgument),
+        ("coverline log show t --first 9 --last 3", ErrorKind::ValueValidation),
         ("coverline drop t", ErrorKind::InvalidSubcommand),
     ] {
         assert_eq!(refused(line).kind(), expected, "{line}");
