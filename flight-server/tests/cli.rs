@@ -199,7 +199,7 @@ fn every_command_explains_itself() {
         (&["demo", "--help"], "--once"),
         (&["create", "--help"], "--time-zone"),
         (&["append", "--help"], "3 when at least one was refused"),
-        (&["--help"], "5  append, query: nobody knows"),
+        (&["--help"], "5  append, create, query: nobody knows"),
         (&["query", "--help"], "--format"),
         (&["tables", "--help"], "COVERLINE_SERVER"),
         (&["log", "--help"], "show"),
@@ -341,17 +341,8 @@ fn a_lost_answer_is_asked_for_again_and_then_the_outcome_is_unknown() {
     // A receipt names the table; nothing else that an append hears does.
     let proxy = Cutter::before(&place.arguments[1], b"prices");
     let append = |arguments: &[&str]| {
-        let output = coverline()
-            .args(
-                [&["append", "prices", "--null", "NA", "--server", &proxy.url], arguments].concat(),
-            )
-            .output()
-            .unwrap();
-        Ended {
-            code: output.status.code(),
-            stdout: output.stdout,
-            stderr: String::from_utf8(output.stderr).unwrap(),
-        }
+        let command = ["append", "prices", "--null", "NA"];
+        Place::run_through(&proxy, &[&command, arguments].concat())
     };
     proxy.cut_next(1);
     let said = append(&[&monday]).expect(0).text();
@@ -373,6 +364,94 @@ fn a_lost_answer_is_asked_for_again_and_then_the_outcome_is_unknown() {
     proxy.cut_next(0);
     let said = append(&[&wednesday]).expect(0).text();
     assert!(said.contains("already loaded as version 4 (2 rows, 2 buckets)"), "{said}");
+    place.close();
+}
+
+/// C2: what becomes of the file after an answer was lost tells nothing of what was committed.
+#[test]
+fn a_file_that_changes_after_a_lost_answer_leaves_the_outcome_unknown() {
+    type Change = fn(&Path);
+    let changes: [(&str, Change); 3] = [
+        ("gone", |path| std::fs::remove_file(path).unwrap()),
+        ("grown", |path| std::fs::write(path, format!("{MONDAY}{MONDAY}")).unwrap()),
+        ("spoilt", |path| std::fs::write(path, "").unwrap()),
+    ];
+    let place = Place::server();
+    let proxy = Cutter::before(&place.arguments[1], b"plain-table");
+    place.run(&["create", "plain-table", "--plain"]).expect(0);
+    for (number, (what, change)) in changes.into_iter().enumerate() {
+        let file = place.file(&format!("{what}.csv"), MONDAY);
+        let path = PathBuf::from(&file);
+        proxy.cut_after(move || change(&path));
+        let append = ["append", "plain-table", &file, "--append-id", what];
+        Place::run_through(&proxy, &append)
+            .expect_error(5, &[what, "may or may not be committed", "coverline log show TABLE"]);
+        let count = place.query("SELECT count(*) AS n FROM \"plain-table\"");
+        assert_eq!(count, format!("n\n{}\n", 4 * (number + 1)));
+    }
+    place.close();
+}
+
+/// Asking for the schema changes nothing, and is as patient as the append behind it.
+#[test]
+fn an_append_whose_first_question_is_lost_asks_again() {
+    let place = Place::server();
+    place.create_prices();
+    place.append(&[&place.file("monday.csv", MONDAY)]).expect(0);
+    // Of what an append hears, only the schema names a column.
+    let proxy = Cutter::before(&place.arguments[1], b"close");
+    proxy.cut_next(1);
+    let tuesday = place.file("tuesday.csv", TUESDAY);
+    let said = Place::run_through(&proxy, &["append", "prices", &tuesday]).expect(0).text();
+    assert_eq!(said, format!("{tuesday}: version 3, 2 rows, 2 buckets\n"));
+    place.close();
+}
+
+/// C2: a statement that changes something has run before its answer comes.
+#[test]
+fn a_change_whose_answer_is_lost_is_not_said_to_be_undone() {
+    const ROWS: u64 = 70_001;
+    let place = Place::server();
+    place.run(&["query", "CREATE TABLE numbers (n BIGINT)"]).expect(0);
+    let insert = format!("INSERT INTO numbers SELECT value FROM generate_series(1, {ROWS})");
+    let count = || place.query("SELECT count(*) AS n FROM numbers");
+
+    // The answer of GetFlightInfo names the column that DoGet would give.
+    let proxy = Cutter::before(&place.arguments[1], b"count");
+    let lost = format!("connection to {}", proxy.url);
+    let unknown = ["may or may not be committed", &lost, "hint: look before"];
+    proxy.cut_next(1);
+    Place::run_through(&proxy, &["query", &insert]).expect_error(5, &unknown);
+    assert_eq!(count(), format!("n\n{ROWS}\n"));
+    proxy.cut_next(1);
+    let create = "CREATE TABLE more (n BIGINT)";
+    Place::run_through(&proxy, &["query", create]).expect_error(5, &unknown);
+    place.run(&["query", create]).expect_error(1, &["exists already"]);
+    // A query changes nothing, whatever becomes of it.
+    proxy.cut_next(1);
+    let select = ["query", "SELECT count(*) AS count FROM numbers"];
+    let said = Place::run_through(&proxy, &select).expect_error(1, &[&lost, "see that the server"]);
+    assert!(!said.stderr.contains("committed"), "{}", said.stderr);
+
+    // The count itself, which comes when all is done.
+    let proxy = Cutter::before(&place.arguments[1], &ROWS.to_le_bytes());
+    proxy.cut_next(1);
+    Place::run_through(&proxy, &["query", &insert])
+        .expect_error(5, &["what it changes is committed", "instead of running it again"]);
+    assert_eq!(count(), format!("n\n{}\n", 2 * ROWS));
+    place.close();
+}
+
+#[test]
+fn a_table_whose_making_is_not_answered_may_be_there() {
+    let place = Place::server();
+    let proxy = Cutter::before(&place.arguments[1], b"\"version\"");
+    proxy.cut_next(1);
+    let create = ["create", "names", "--plain"];
+    Place::run_through(&proxy, &create)
+        .expect_error(5, &["may or may not be committed", "--if-not-exists"]);
+    let again = place.run(&[&create[..], &["--if-not-exists"]].concat()).expect(0).text();
+    assert!(again.contains("exists already"), "{again}");
     place.close();
 }
 
@@ -519,10 +598,23 @@ fn wrong_requests_say_what_to_do() {
     place.run(&["create", "../t", "--plain"]).expect_error(1, &["../t"]);
     place
         .run(&["append", "nowhere", &place.file("monday.csv", MONDAY)])
-        .expect_error(1, &["nowhere", "hint: "]);
+        .expect_error(1, &["monday.csv: ", "nowhere", "hint: `coverline tables`"]);
     place.run(&["query", "SELEC 1"]).expect_error(1, &["error: "]);
-    place.run(&["log", "show", "nowhere"]).expect_error(1, &["nowhere"]);
+    place
+        .run(&["log", "show", "nowhere"])
+        .expect_error(1, &["nowhere", "hint: `coverline tables`"]);
     assert_eq!(place.run(&["tables", "--format", "json"]).expect(0).text(), "");
+    // A version that is not there has its own advice.
+    place.create_prices();
+    let said = place.run(&["log", "show", "prices", "--first", "900"]);
+    let said = said.expect_error(1, &["no version 900", "versions are 1 to 1"]);
+    assert!(!said.stderr.contains("hint"), "{}", said.stderr);
+    place
+        .run(&["log", "show", "prices", "--first", "9", "--last", "3"])
+        .expect_error(2, &["'--first'", "'--last'"]);
+    place
+        .run(&["append", "prices", "monday.csv", "--append-id", ""])
+        .expect_error(2, &["must not be empty; --no-append-id appends without one"]);
 }
 
 #[test]
@@ -557,10 +649,12 @@ fn files_that_cannot_be_read_change_nothing() {
     let null = place.file("null.csv", "ts,symbol,close\n2026-01-01T00:00:00Z,,1\n");
     place.append(&[&null]).expect_error(1, &["null.csv", "symbol"]);
 
-    // An error ends the command; what was appended before it stays, and is told.
+    // A name that is mistyped shows before anything is appended.
     let tuesday = place.file("tuesday.csv", TUESDAY);
+    place.append(&[&tuesday, &missing]).expect_error(1, &["cannot open", "absent.parquet"]);
     assert_eq!(place.run(&["log", "show", "prices"]).expect(0).text(), history);
-    let partly = place.append(&[&tuesday, &missing, &monday]).expect(1);
+    // Another error ends the command; what was appended before it stays, and is told.
+    let partly = place.append(&[&tuesday, &truncated, &monday]).expect(1);
     assert!(
         partly.text().ends_with("1 file: 1 appended (2 rows), 0 already loaded\n"),
         "{partly:?}"

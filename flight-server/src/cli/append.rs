@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use clap::error::ErrorKind;
 use coverline_proto::flight::{AppendReceipt, OverlapPolicy};
@@ -114,6 +115,10 @@ pub(super) fn check(arguments: &Arguments) -> Result<(), (ErrorKind, &'static st
 }
 
 async fn append_all(client: &Client, arguments: &Arguments) -> Result<Outcome, CliError> {
+    for path in &arguments.files {
+        // A name that is mistyped shows before anything is appended.
+        Stamp::of(path).map_err(|source| SourceError::Open { path: path.clone(), source })?;
+    }
     let passes = 1 + u64::from(arguments.derives_ids());
     let bar = progress::bytes(&arguments.files, passes);
     let mut summary = Summary::default();
@@ -123,15 +128,7 @@ async fn append_all(client: &Client, arguments: &Arguments) -> Result<Outcome, C
         bar.set_message(progress::file_name(path));
         let file_bytes = path.metadata().map_or(0, |metadata| metadata.len());
         let done_bytes = bar.position();
-        if table_schema.is_none() {
-            // Asked again until the table has one: the first file may be what gives it.
-            table_schema = client.table_schema(&arguments.table).await?;
-        }
-        let csv = CsvOptions {
-            null_texts: arguments.null_texts.clone(),
-            table_schema: table_schema.clone(),
-        };
-        match append_file(client, arguments, path, csv, &bar).await {
+        match append_file(client, arguments, path, &mut table_schema, &bar).await {
             Ok(outcome) => {
                 let line = summary.add(&outcome, path);
                 bar.suspend(|| say(&line));
@@ -159,14 +156,22 @@ fn say(line: &str) {
     let _ = writeln!(io::stdout(), "{line}");
 }
 
-/// Appends one file, in as many tries as it takes.
+/// Appends one file, in as many tries as it takes. Learns the table's schema on the way.
 async fn append_file(
     client: &Client,
     arguments: &Arguments,
     path: &Path,
-    csv: CsvOptions,
+    table_schema: &mut Option<SchemaRef>,
     bar: &ProgressBar,
 ) -> Result<FileOutcome, CliError> {
+    if table_schema.is_none() {
+        // Asked again until the table has one: the first file may be what gives it.
+        *table_schema = ask_schema(client, &arguments.table)
+            .await
+            .map_err(|error| CliError::from(error).about(path.display()))?;
+    }
+    let csv =
+        CsvOptions { null_texts: arguments.null_texts.clone(), table_schema: table_schema.clone() };
     let unreadable = |source| SourceError::Open { path: path.to_owned(), source };
     let stamp = Stamp::of(path).map_err(unreadable)?;
     let append_id = append_id(arguments, path, &csv, bar).await?;
@@ -179,7 +184,7 @@ async fn append_file(
             append_id: append_id.clone(),
         };
         bar.set_position(start);
-        let error = match send(client, request, path, stamp, csv.clone(), bar).await? {
+        let error = match send(client, request, path, stamp, csv.clone(), bar).await {
             Ok(receipt) => return Ok(FileOutcome::Received(receipt)),
             Err(ClientError::Overlap { details, .. }) => {
                 return Ok(FileOutcome::Overlapped(*details));
@@ -200,6 +205,21 @@ async fn append_file(
             Verdict::Unknown(error) => {
                 return Err(unknown(&error, append_id.is_some()).about(path.display()));
             }
+        }
+    }
+}
+
+/// The table's schema, asked for as patiently as an append is sent: asking changes nothing.
+async fn ask_schema(client: &Client, table: &str) -> Result<Option<SchemaRef>, ClientError> {
+    let mut tries = Tries::new(true);
+    loop {
+        let error = match client.table_schema(table).await {
+            Ok(schema) => return Ok(schema),
+            Err(error) => error,
+        };
+        match tries.failed(error) {
+            Verdict::Again(delay) => tokio::time::sleep(delay).await,
+            Verdict::NotCommitted(error) | Verdict::Unknown(error) => return Err(error),
         }
     }
 }
@@ -225,7 +245,7 @@ async fn append_id(
 /// One try.
 ///
 /// # Errors
-/// Of the file, before anything was sent. What the server made of it, or what became of the connection, comes inside.
+/// `Source` when the file cannot be read any more; else what the server made of it, or what became of the connection.
 async fn send(
     client: &Client,
     request: AppendRequest,
@@ -233,8 +253,9 @@ async fn send(
     stamp: Stamp,
     csv: CsvOptions,
     bar: &ProgressBar,
-) -> Result<Result<coverline_proto::flight::AppendReceipt, ClientError>, CliError> {
-    let source = source::open(path.to_owned(), csv).await?;
+) -> Result<AppendReceipt, ClientError> {
+    let opened = source::open(path.to_owned(), csv).await;
+    let source = opened.map_err(|error| ClientError::Source(error.to_string()))?;
     let position = source.position();
     let schema = Arc::clone(&source.schema);
     // An id stands for what the file held when it was looked at, and for nothing else.
@@ -248,7 +269,7 @@ async fn send(
             }
         });
     let append = client.append(request, schema, source.into_stream().chain(changed));
-    Ok(watched(append, &position, bar).await)
+    watched(append, &position, bar).await
 }
 
 /// Waits for `work` while the bar shows how far the file has been read.
@@ -269,14 +290,24 @@ async fn watched<T>(work: impl Future<Output = T>, position: &Position, bar: &Pr
 
 /// The error of an append of which nobody knows whether it was committed.
 fn unknown(error: &ClientError, has_id: bool) -> CliError {
-    let unknown =
-        CliError::new(format!("it may or may not be committed: {error}")).outcome_unknown();
-    unknown.hint(match has_id {
-        true => "run the same command again: the append id makes that harmless",
-        false => {
-            "without an append id, look for it with `coverline log show TABLE` before you run the command again"
-        }
-    })
+    const WHAT: &str = "it may or may not be committed";
+    match error {
+        ClientError::Source(_) => CliError::open(
+            error,
+            "an earlier try of it got no answer and may or may not be committed, and another cannot be made",
+            "look for it with `coverline log show TABLE` before you append it again: a file that changed has another append id",
+        ),
+        _ if has_id => CliError::open(
+            error,
+            WHAT,
+            "run the same command again: the append id makes that harmless",
+        ),
+        _ => CliError::open(
+            error,
+            WHAT,
+            "without an append id, look for it with `coverline log show TABLE` before you run the command again",
+        ),
+    }
 }
 
 impl Arguments {

@@ -9,6 +9,9 @@ use super::source::{self, CsvOptions};
 use super::target::Target;
 use crate::client::{Client, CreateRequest};
 
+/// How to find out whether the table was made.
+const OPEN_HINT: &str = "run it again with --if-not-exists: that makes the table, or finds it made";
+
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -65,12 +68,15 @@ async fn create(client: &Client, arguments: &Arguments) -> Result<Outcome, CliEr
     };
     match client.create_table(&request).await {
         Ok(()) => writeln!(io::stdout(), "created table \"{name}\"")?,
-        Err(error) if error.reason() != Some("ALREADY_EXISTS") => return Err(error.into()),
+        Err(error) if error.reason() != Some("ALREADY_EXISTS") => {
+            return Err(CliError::of_change(error, OPEN_HINT));
+        }
         Err(_) if arguments.if_not_exists => {
             // Asked again only because the answer does not tell a new table from an old one. A table of that name that
             // is set up otherwise is refused.
             request.if_not_exists = true;
-            client.create_table(&request).await?;
+            let found = client.create_table(&request).await;
+            found.map_err(|error| CliError::of_change(error, OPEN_HINT))?;
             writeln!(io::stdout(), "table \"{name}\" exists already, nothing done")?;
         }
         Err(error) => {

@@ -5,6 +5,7 @@ use std::io;
 
 use arrow::error::ArrowError;
 use parquet::errors::ParquetError;
+use tonic::Code;
 
 use super::source::SourceError;
 use crate::client::ClientError;
@@ -19,11 +20,34 @@ pub(crate) struct CliError {
     hint: Option<String>,
     reader_gone: bool,
     outcome_unknown: bool,
+    connection_broke: bool,
 }
 
 impl CliError {
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), hint: None, reader_gone: false, outcome_unknown: false }
+        Self {
+            message: message.into(),
+            hint: None,
+            reader_gone: false,
+            outcome_unknown: false,
+            connection_broke: false,
+        }
+    }
+
+    /// The error of a call that was to change something. Where it leaves open whether that was committed, it says so first, and
+    /// `hint` says how to find out.
+    pub(crate) fn of_change(error: ClientError, hint: &str) -> Self {
+        match error.committed() {
+            Committed::No => error.into(),
+            Committed::Unknown => Self::open(&error, "it may or may not be committed", hint),
+        }
+    }
+
+    /// The error of a change that may be committed all the same: `what` is known of it, and `error` is why not more.
+    pub(crate) fn open(error: &ClientError, what: &str, hint: &str) -> Self {
+        let mut shown = Self::new(format!("{what}: {error}")).outcome_unknown().hint(hint);
+        shown.connection_broke = is_broken_connection(error);
+        shown
     }
 
     /// The same error with something to try.
@@ -37,6 +61,15 @@ impl CliError {
     #[must_use]
     pub(crate) fn about(mut self, what: impl fmt::Display) -> Self {
         self.message = format!("{what}: {}", self.message);
+        self
+    }
+
+    /// The same error, with the server to which the connection broke, if that is what happened.
+    #[must_use]
+    pub(crate) fn with_server(mut self, server: &str) -> Self {
+        if self.connection_broke {
+            self.message = format!("{} (connection to {server})", self.message);
+        }
         self
     }
 
@@ -81,24 +114,41 @@ impl From<ClientError> for CliError {
             ClientError::Connect { .. } => Some(
                 "start a server with `coverline serve`, or name the folder or URL of the tables with --root",
             ),
-            ClientError::Refused { reason, .. } if reason == "NOT_FOUND" => {
+            ClientError::Refused { reason, message, .. }
+                if reason == "NOT_FOUND" && is_missing_table(message) =>
+            {
                 Some("`coverline tables` lists what there is, `coverline create` makes a table")
             }
             ClientError::Overlap { .. } => {
                 Some("`--on-overlap skip` appends the rows that are new and leaves out the rest")
             }
+            error if is_broken_connection(error) => {
+                Some("see that the server runs, and what its log says, then try again")
+            }
             _ => None,
         };
-        // Only where the server said so: a query that lost its connection changed nothing.
-        let is_unknown =
-            matches!(&error, ClientError::Refused { said: Some(Committed::Unknown), .. });
+        // Whether a change came of it is for those to judge who asked for one: see `of_change`.
         let mut shown = Self::new(error.to_string());
-        shown.outcome_unknown = is_unknown;
+        shown.connection_broke = is_broken_connection(&error);
         match hint {
             Some(hint) => shown.hint(hint),
             None => shown,
         }
     }
+}
+
+/// Whether no server answered, but the connection itself failed: a server of ours gives a reason.
+fn is_broken_connection(error: &ClientError) -> bool {
+    matches!(error, ClientError::Refused {
+        code: Code::Unavailable | Code::Unknown | Code::Internal | Code::Cancelled,
+        reason,
+        ..
+    } if reason.is_empty())
+}
+
+/// Whether it is a table that is not there: a version that a table does not have comes with the same reason.
+fn is_missing_table(message: &str) -> bool {
+    message.contains("does not exist")
 }
 
 impl From<ServeError> for CliError {

@@ -39,7 +39,7 @@ Exit codes:
   2  wrong usage
   3  append: at least one file was refused because other rows hold its buckets
   4  scrub: at least one file is damaged
-  5  append, query: nobody knows whether it was committed; append: run the same command again
+  5  append, create, query: nobody knows whether it was committed; append: run the same command again
 
 A file that is already loaded is not an error: run the same job as often as you like.";
 

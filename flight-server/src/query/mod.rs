@@ -2,7 +2,7 @@
 
 mod ddl;
 pub(crate) mod functions;
-mod gate;
+pub(crate) mod gate;
 mod insert;
 pub(crate) mod min_versions;
 mod parameters;

@@ -56,29 +56,50 @@ impl Tries {
             let delay = DELAY_MIN.saturating_mul(1 << (self.made - 1));
             return Verdict::Again(delay.min(DELAY_MAX));
         }
-        // With an id, a refusal of the rows themselves says that the earlier try was not committed either: else its receipt would
-        // have come back.
-        let settles = self.has_id
-            && outcome == Committed::No
-            && !may_pass
-            && !matches!(&error, ClientError::Refused { code: Code::ResourceExhausted, .. });
-        match self.is_open && !settles {
+        match self.is_open && !(self.has_id && judges_rows(&error)) {
             true => Verdict::Unknown(error),
             false => Verdict::NotCommitted(error),
         }
     }
 }
 
+/// Whether the server looked at these rows and refused them. Under an append id that says that an earlier try was not committed
+/// either: else its receipt would have come back. Any other error, of the file, of the server's disk or of a damaged table, tells
+/// nothing of it.
+fn judges_rows(error: &ClientError) -> bool {
+    match error {
+        ClientError::Overlap { .. } => true,
+        ClientError::Refused { code, said: Some(Committed::No), .. } => matches!(
+            code,
+            Code::InvalidArgument | Code::FailedPrecondition | Code::NotFound | Code::AlreadyExists
+        ),
+        ClientError::Refused { .. }
+        | ClientError::Address { .. }
+        | ClientError::Connect { .. }
+        | ClientError::Source(_)
+        | ClientError::Answer { .. } => false,
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 mod tests {
+    use std::collections::HashMap;
+
     use tonic::Status;
+    use tonic_types::{ErrorDetails, StatusExt};
 
     use super::*;
     use crate::status;
 
     fn server(kind: table_core::ErrorKind) -> ClientError {
         status::commit(&table_core::Error::new(kind, "x")).into()
+    }
+
+    fn refused(code: Code, committed: &str) -> ClientError {
+        let metadata = HashMap::from([("committed".to_owned(), committed.to_owned())]);
+        let details = ErrorDetails::with_error_info("X", "coverline", metadata);
+        Status::with_error_details(code, "x", details).into()
     }
 
     /// A connection that broke.
@@ -104,7 +125,8 @@ mod tests {
     #[test]
     fn only_what_can_do_no_harm_is_tried_again() {
         use table_core::ErrorKind::{
-            Conflict, Exhausted, Indeterminate, Internal, Precondition, SchemaMismatch, Unavailable,
+            Conflict, Corrupt, Exhausted, Indeterminate, Internal, Invalid, NotFound, Precondition,
+            SchemaMismatch, Unavailable,
         };
         for has_id in [true, false] {
             for refusal in [
@@ -124,8 +146,28 @@ mod tests {
             // What is open stays open while the server is away, or has no room ...
             assert_eq!(run(true, &[ambiguous, || server(Unavailable)]), (TRIES_MAX, "unknown"));
             assert_eq!(run(true, &[ambiguous, || server(Exhausted)]), (2, "unknown"));
+            // ... or the file or the table cannot be read any more ...
+            for silent in [
+                || ClientError::Source("x".to_owned()),
+                || server(Corrupt),
+                || refused(Code::Internal, "no"),
+                || refused(Code::DataLoss, "no"),
+                || refused(Code::PermissionDenied, "no"),
+                // From somebody else than a server of ours.
+                || ClientError::from(Status::new(Code::InvalidArgument, "x")),
+            ] {
+                assert_eq!(run(true, &[ambiguous, silent]).1, "unknown", "{:?}", silent());
+            }
             // ... and is settled by an answer about the rows.
-            assert_eq!(run(true, &[ambiguous, || server(SchemaMismatch)]), (2, "no"));
+            for about_rows in [
+                || server(SchemaMismatch),
+                || server(Precondition),
+                || server(NotFound),
+                || server(Invalid),
+                || ClientError::Overlap { message: String::new(), details: Box::default() },
+            ] {
+                assert_eq!(run(true, &[ambiguous, about_rows]), (2, "no"));
+            }
         }
     }
 

@@ -75,7 +75,7 @@ pub(crate) enum SourceError {
     },
     /// Somebody wrote to it meanwhile.
     #[error(
-        "\"{path}\" changed while it was read, so nothing of it was appended; append it again when it is complete"
+        "\"{path}\" changed while it was read, so this append of it was called off; append it again when it is complete"
     )]
     Changed {
         /// The file.
