@@ -455,6 +455,55 @@ fn a_table_whose_making_is_not_answered_may_be_there() {
     place.close();
 }
 
+/// Only what creates a table begins a root: a path that is mistyped is left as it is.
+#[test]
+fn a_root_that_is_mistyped_is_not_made() {
+    let place = Place::folder();
+    place.create_prices();
+    let monday = place.file("monday.csv", MONDAY);
+    let typo = place.folder.path().join("dota");
+    let other = place.folder.path().join("other");
+    std::fs::create_dir(&other).unwrap();
+    std::fs::write(other.join("notes.txt"), "x").unwrap();
+    for root in [&typo, &other] {
+        let root_name = root.display().to_string();
+        for command in [
+            &["tables"][..],
+            &["query", "SELECT 1"],
+            &["append", "prices", &monday],
+            &["log", "show", "prices"],
+        ] {
+            run(&[command, &["--root", &root_name]].concat()).expect_error(
+                1,
+                &["error: there is no coverline root at", &root_name, "coverline create"],
+            );
+        }
+    }
+    assert!(!typo.exists());
+    assert_eq!(std::fs::read_dir(&other).unwrap().count(), 1);
+    let typo = typo.display().to_string();
+    run(&["create", "prices", "--plain", "--root", &typo]).expect(0);
+    run(&["tables", "--root", &typo]).expect(0);
+}
+
+/// A server inside the command says nothing beside the command.
+#[test]
+fn an_error_is_printed_once() {
+    let place = Place::folder();
+    place.create_prices();
+    place.append(&[&place.file("monday.csv", MONDAY)]).expect(0);
+    let tables = place.folder.path().join("data/tables");
+    let table = std::fs::read_dir(tables).unwrap().next().unwrap().unwrap().path();
+    let record = table.join("_log/00000000000000000002");
+    let mut bytes = std::fs::read(&record).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&record, bytes).unwrap();
+    let said = place.run(&["query", "SELECT * FROM prices"]);
+    let said = said.expect_error(1, &["error: ", "00000000000000000002"]).stderr;
+    assert_eq!(said.matches("00000000000000000002").count(), 1, "{said}");
+}
+
 #[test]
 fn results_come_in_every_format() {
     let place = Place::server();

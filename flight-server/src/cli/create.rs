@@ -48,7 +48,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Result<Outcome, CliError> {
-    arguments.target.with(async |client| create(client, &arguments).await).await
+    arguments.target.with_new(async |client| create(client, &arguments).await).await
 }
 
 async fn create(client: &Client, arguments: &Arguments) -> Result<Outcome, CliError> {

@@ -46,8 +46,8 @@ A file that is already loaded is not an error: run the same job as often as you 
 /// Log filter of `serve` when none is given.
 const SERVER_LOG: &str = "info";
 
-/// Log filter of the other commands, which speak for themselves.
-const CLIENT_LOG: &str = "error";
+/// Log filter of the other commands, which speak for themselves: why a request failed is what they print anyway.
+const CLIENT_LOG: &str = "error,flight_server::status=off";
 
 /// Time-series tables over Arrow Flight SQL that know which buckets they already hold.
 #[derive(Debug, Parser)]

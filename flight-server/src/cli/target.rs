@@ -2,8 +2,8 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use table_core::Access;
 use table_core::storage::Root;
+use table_core::{Access, maintenance};
 
 use super::embedded::Embedded;
 use super::error::CliError;
@@ -35,16 +35,13 @@ pub(crate) struct Target {
 pub(crate) struct Session {
     /// The connection.
     pub client: Client,
+    url: String,
     embedded: Option<Embedded>,
 }
 
 impl Target {
     /// Connects. End the session with [`Session::close`].
-    pub(crate) async fn open(&self) -> Result<Session, CliError> {
-        self.open_for(Access::default()).await
-    }
-
-    async fn open_for(&self, access: Access) -> Result<Session, CliError> {
+    async fn open(&self, access: Access) -> Result<Session, CliError> {
         match &self.root {
             Some(root) => {
                 let embedded = Embedded::start(ServerConfig {
@@ -54,13 +51,27 @@ impl Target {
                     ..ServerConfig::new(root.clone())
                 })
                 .await?;
-                let client = Client::connect(&embedded.url()).await?;
-                Ok(Session { client, embedded: Some(embedded) })
+                let url = embedded.url();
+                Ok(Session { client: Client::connect(&url).await?, url, embedded: Some(embedded) })
             }
             None => {
-                let server = self.server.as_deref().unwrap_or(DEFAULT_SERVER);
-                Ok(Session { client: Client::connect(server).await?, embedded: None })
+                let url = self.server.as_deref().unwrap_or(DEFAULT_SERVER).to_owned();
+                Ok(Session { client: Client::connect(&url).await?, url, embedded: None })
             }
+        }
+    }
+
+    /// Refuses a root that was never made: opening it would make one at every path that was mistyped.
+    async fn require_root(&self) -> Result<(), CliError> {
+        let Some(root) = &self.root else { return Ok(()) };
+        match maintenance::is_root(root).await {
+            Ok(false) => Err(CliError::new(format!("there is no coverline root at \"{root}\""))
+                .hint("create a table there with `coverline create`, or correct --root")),
+            // A store that does not answer would make the user wait twice.
+            Err(error) if root.folder().is_none() => Err(CliError::from(error)
+                .hint("check the endpoint, the bucket and the credentials in the environment")),
+            // A folder that cannot be read is explained by whoever opens it.
+            Ok(true) | Err(_) => Ok(()),
         }
     }
 
@@ -69,7 +80,16 @@ impl Target {
         &self,
         work: impl AsyncFnOnce(&Client) -> Result<T, CliError>,
     ) -> Result<T, CliError> {
-        self.open().await?.run(work).await
+        self.require_root().await?;
+        self.with_new(work).await
+    }
+
+    /// The same for work that may begin a root.
+    pub(crate) async fn with_new<T>(
+        &self,
+        work: impl AsyncFnOnce(&Client) -> Result<T, CliError>,
+    ) -> Result<T, CliError> {
+        self.open(Access::default()).await?.run(work).await
     }
 
     /// The same for work that changes nothing. A store that is only read needs no probe, which is hundreds of requests, and no
@@ -79,10 +99,14 @@ impl Target {
         work: impl AsyncFnOnce(&Client) -> Result<T, CliError>,
     ) -> Result<T, CliError> {
         let access = match &self.root {
+            // Opened so, a prefix without a root stays without one.
             Some(Root::Objects(_)) => Access::ReadOnly { reason: ONLY_LOOKS.to_owned() },
-            Some(Root::Folder(_)) | None => Access::default(),
+            Some(Root::Folder(_)) | None => {
+                self.require_root().await?;
+                Access::default()
+            }
         };
-        self.open_for(access).await?.run(work).await
+        self.open(access).await?.run(work).await
     }
 }
 
@@ -91,7 +115,7 @@ impl Session {
         self,
         work: impl AsyncFnOnce(&Client) -> Result<T, CliError>,
     ) -> Result<T, CliError> {
-        let result = work(&self.client).await;
+        let result = work(&self.client).await.map_err(|error| error.with_server(&self.url));
         let closed = self.close().await;
         let result = result?;
         closed.map(|()| result)
