@@ -211,9 +211,24 @@ def test_a_folder_that_another_server_holds_is_refused_with_its_reason(tmp_path:
     root = tmp_path / "prices"
     create(root).close()
     server = Server(root)
-    with pytest.raises(coverline.UnavailableError, match="(?s)ended before it was ready.*"):
+    with pytest.raises(coverline.PreconditionError, match="(?s)ended before it was ready.*" + server.url):
         TimeSeriesTable.open(root)
     assert server.stop() == 0
+
+
+def test_a_folder_of_other_things_is_refused_with_its_reason(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("x")
+    with pytest.raises(coverline.PreconditionError, match="(?s)ended before it was ready.*notes.txt"):
+        create(tmp_path)
+
+
+def test_a_server_that_is_killed_as_it_starts_is_unavailable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "coverline"
+    program.write_text("#!/bin/sh\nkill -KILL $$\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("COVERLINE_BIN", str(program))
+    with pytest.raises(coverline.UnavailableError, match="ended before it was ready"):
+        create(tmp_path / "a")
 
 
 def test_a_missing_binary_is_said_clearly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -319,6 +334,13 @@ def test_errors_of_a_session_have_classes(tmp_path: Path) -> None:
             session.sql("DELETE FROM prices")
         with pytest.raises(coverline.NotSupportedError):
             session.register_parquet("p", "x.parquet")
+
+
+@pytest.mark.parametrize("root", ["s3://lake/prices", "S3://lake/prices", "file:///prices", "https://h/prices"])
+def test_other_urls_are_told_where_to_go(root: str) -> None:
+    for use in (TimeSeriesTable.open, create):
+        with pytest.raises(coverline.InvalidInputError, match="(?s)local folder.*grpc://HOST:PORT/TABLE.*coverline serve"):
+            use(root)
 
 
 @pytest.mark.parametrize("root", ["grpc://127.0.0.1:1", "grpc://", "grpc:///table", "grpc://h:1/t?x=1"])

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO
 
 from .client import Client, connect
-from .errors import CoverlineError, NotFoundError, UnavailableError
+from .errors import CoverlineError, NotFoundError, PreconditionError, UnavailableError
 
 BINARY_VARIABLE = "COVERLINE_BIN"
 """Environment variable that names the binary."""
@@ -32,6 +32,9 @@ STOP_SECONDS_MAX = 60.0
 """How long a server may take to finish what it is doing."""
 
 _READY = "listening on "
+
+# Exit codes of a shell from here on tell which signal ended its child.
+_SIGNAL_CODES = 128
 
 # $0 is the binary. The server's standard output is this script's; cat ends when the process at the other end is gone.
 _KEEPER = """
@@ -116,14 +119,20 @@ class _Server:
                 )
             piece = os.read(stdout.fileno(), 4096)
             if not piece:
-                raise UnavailableError(
-                    f'the server of "{self.root}" ended before it was ready{self._said()}'
-                )
+                raise self._ended()
             line += piece
         text = line.decode("utf-8", "replace").strip()
         if not text.startswith(_READY):
             raise UnavailableError(f'the server of "{self.root}" said "{text}" at its start')
         return text[len(_READY) :]
+
+    def _ended(self) -> CoverlineError:
+        """Why it ended before it was ready. It refuses a folder by an exit code; a signal was meant for the process."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        code = self._process.wait(STOP_SECONDS_MAX)
+        kind = PreconditionError if 0 < code < _SIGNAL_CODES else UnavailableError
+        return kind(f'the server of "{self.root}" ended before it was ready{self._said()}')
 
     def _said(self) -> str:
         """The end of what it wrote to standard error, for a message."""

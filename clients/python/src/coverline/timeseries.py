@@ -18,6 +18,8 @@ from . import _embedded, _sql
 from .client import Client, OnOverlap, Params, Receipt, Table, connect
 from .errors import CoverlineError, InvalidInputError, NotFoundError, NotSupportedError
 
+_SERVER_SCHEMES = ("grpc", "grpc+tcp", "grpc+tls")
+
 EMBEDDED_TABLE = "data"
 """Name of the one table of a local folder."""
 
@@ -56,6 +58,11 @@ class _Place:
 
 def _split(url: str) -> tuple[str, str]:
     parts = urlsplit(url)
+    if parts.scheme.lower() not in _SERVER_SCHEMES:
+        raise InvalidInputError(
+            f'"{url}" is neither a local folder nor grpc://HOST:PORT/TABLE, and these are what table_root can be; tables in an '
+            "object store such as S3 go through `coverline serve --root s3://BUCKET/PREFIX`"
+        )
     table = unquote(parts.path.lstrip("/"))
     if not parts.netloc or not table or parts.query or parts.fragment:
         raise InvalidInputError(f'"{url}" names no table; write grpc://HOST:PORT/TABLE')
