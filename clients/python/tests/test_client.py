@@ -694,6 +694,8 @@ def test_a_repeat_is_told_from_a_revision(prices: coverline.Table, size: int) ->
 
 
 def test_an_append_id_is_bounded(prices: coverline.Table) -> None:
+    with pytest.raises(coverline.InvalidInputError, match="must not be empty"):
+        prices.append(day_of(0), append_id="")
     with pytest.raises(coverline.InvalidInputError, match="append id"):
         prices.append(day_of(0), append_id="k" * 481)
     assert prices.append(day_of(0), append_id="k" * 480).row_count == 48

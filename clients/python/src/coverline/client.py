@@ -297,6 +297,9 @@ class Table:
         """
         if on_overlap not in _wire.POLICIES:
             raise InvalidInputError(f'on_overlap must be "reject" or "skip", not "{on_overlap}"')
+        if append_id == "":
+            # Servers take an empty id for none.
+            raise InvalidInputError("append_id must not be empty; leave it out to append without one")
         if retries > 0 and isinstance(source, pa.RecordBatchReader):
             raise TypeError(
                 "a RecordBatchReader can be read only once, so its append cannot be tried again; pass a table, or retries=0"
