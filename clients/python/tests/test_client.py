@@ -19,6 +19,7 @@ import pytest
 
 import coverline
 from conftest import Server
+from coverline import _flight
 from data import DAY, SCHEMA, SYMBOLS, daily_files, day_of
 
 
@@ -618,8 +619,13 @@ class Deaf:
         self.is_deaf = False
 
     def close(self) -> None:
-        self.cut()
+        try:
+            # Closing alone does not wake the thread that accepts, which would take one more.
+            self.listener.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
         self.listener.close()
+        self.cut()
 
 
 @pytest.mark.parametrize("retries", [0, 5])
@@ -661,10 +667,122 @@ def test_an_answer_lost_in_transit_is_unknown_and_a_retry_gets_the_receipt(
     proxy.close()
 
 
+@pytest.mark.parametrize("params", [None, [3]])
+def test_a_change_sent_as_a_query_is_unknown_when_its_answer_is_lost(
+    server: Server, client: coverline.Client, name: str, params: list[object] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = client.create_table(name, schema=pa.schema([("a", pa.int64())]))
+    before = plain.version
+    proxy = Deaf(server.url)
+    through = coverline.connect(proxy.url)
+    run = _flight.Connection._info
+    outcome: list[object] = []
+
+    def run_unheard(connection: _flight.Connection, *arguments: object, **named: object) -> object:
+        proxy.is_deaf = True
+        return run(connection, *arguments, **named)  # type: ignore[arg-type]
+
+    def insert() -> None:
+        try:
+            outcome.append(through.sql(f"INSERT INTO {name} VALUES ({'$1' if params else 3})", params))
+        except BaseException as error:
+            outcome.append(error)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(_flight.Connection, "_info", run_unheard)
+        inserting = threading.Thread(target=insert)
+        inserting.start()
+        patience = time.monotonic() + 60
+        while not proxy.is_deaf:
+            assert time.monotonic() < patience
+    while plain.version == before:
+        assert time.monotonic() < patience
+    proxy.cut()
+    inserting.join(60)
+    [told] = outcome
+    assert isinstance(told, coverline.UnknownOutcomeError), told
+    assert plain.count() == 1
+    through.close()
+    proxy.close()
+
+
+def test_a_change_that_has_run_is_not_called_off_by_a_lost_count(
+    server: Server, client: coverline.Client, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = client.create_table(name, schema=pa.schema([("a", pa.int64())]))
+    read = _flight.Connection._read
+    for statement, kind in [
+        (f"INSERT INTO {name} VALUES (1)", coverline.UnknownOutcomeError),
+        (f"SELECT * FROM {name}", coverline.UnavailableError),
+    ]:
+        proxy = Deaf(server.url)
+        through = coverline.connect(proxy.url)
+
+        def read_too_late(connection: _flight.Connection, *arguments: object, **named: object) -> object:
+            proxy.close()
+            return read(connection, *arguments, **named)  # type: ignore[arg-type]
+
+        with monkeypatch.context() as patched:
+            patched.setattr(_flight.Connection, "_read", read_too_late)
+            with pytest.raises(kind) as caught:
+                through.sql(statement)
+        assert ("is committed" in str(caught.value)) == statement.startswith("INSERT")
+        through.close()
+        assert plain.count() == 1
+
+
 def test_retries_need_a_source_that_can_be_read_again(prices: coverline.Table) -> None:
     with pytest.raises(TypeError, match="once"):
         prices.append(day_of(0).to_reader(), append_id="k", retries=1)
     assert prices.count() == 0
+
+
+@pytest.mark.parametrize("committed", [True, False])
+def test_a_source_that_was_used_up_by_a_lost_try_appends_nothing_and_settles_nothing(
+    prices: coverline.Table, monkeypatch: pytest.MonkeyPatch, committed: bool
+) -> None:
+    class Once:
+        left = day_of(0)
+
+        def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+            given, self.left = self.left, self.left.slice(0, 0)
+            return given.__arrow_c_stream__(requested_schema)
+
+    send = _flight.Connection.append
+    sent = []
+
+    def send_unheard(connection: _flight.Connection, table: str, reader: pa.RecordBatchReader, *rest: object) -> object:
+        sent.append(table)
+        if len(sent) > 1:
+            return send(connection, table, reader, *rest)  # type: ignore[arg-type]
+        if committed:
+            send(connection, table, reader, *rest)  # type: ignore[arg-type]
+            raise coverline.UnknownOutcomeError("lost")
+        reader.read_all()
+        raise coverline.UnavailableError("not now")
+
+    monkeypatch.setattr(_flight.Connection, "append", send_unheard)
+    with pytest.raises(coverline.UnknownOutcomeError if committed else TypeError, match="lost" if committed else "read again"):
+        prices.append(Once(), append_id="k", retries=1)
+    assert len(sent) == 2
+    assert prices.count() == (48 if committed else 0)
+
+
+def test_a_file_that_is_gone_after_a_lost_try_settles_nothing(
+    prices: coverline.Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [path] = daily_files(tmp_path, 1)
+    send = _flight.Connection.append
+
+    def send_unheard(*arguments: object) -> object:
+        send(*arguments)  # type: ignore[arg-type]
+        path.write_bytes(b"no Parquet file")
+        raise coverline.UnknownOutcomeError("lost")
+
+    monkeypatch.setattr(_flight.Connection, "append", send_unheard)
+    with pytest.raises(coverline.UnknownOutcomeError, match="lost"):
+        prices.append_parquet(path, append_id="k", retries=1)
+    assert prices.count() == 48
 
 
 def test_a_file_is_opened_anew_for_each_try(prices: coverline.Table, tmp_path: Path) -> None:

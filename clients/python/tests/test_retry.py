@@ -7,13 +7,13 @@ from collections.abc import Callable
 import pytest
 
 import coverline
-from coverline import _retry
+from coverline import _retry, _sources
 
 
 class Attempts:
     """Fails with each of these in turn, then succeeds."""
 
-    def __init__(self, *errors: coverline.CoverlineError) -> None:
+    def __init__(self, *errors: Exception) -> None:
         self.errors = list(errors)
         self.made = 0
 
@@ -64,14 +64,48 @@ def test_a_lost_acknowledgement_is_tried_again_only_with_an_id() -> None:
     assert attempts.made == 1
 
 
-@pytest.mark.parametrize("later", [unavailable, conflict, lambda: coverline.ExhaustedError("x")])
-def test_what_is_open_stays_open(later: Callable[[], coverline.CoverlineError]) -> None:
-    with pytest.raises(coverline.UnknownOutcomeError, match="lost"):
-        _retry.append(Attempts(unknown(), later()), 1, "k")
+@pytest.mark.parametrize(
+    "later",
+    [
+        unavailable(),
+        conflict(),
+        coverline.ExhaustedError("x", reason="EXHAUSTED"),
+        coverline.CorruptError("x", reason="CORRUPT"),
+        coverline.InternalError("x", reason="INTERNAL"),
+        coverline.PermissionDeniedError("x"),
+        # From somebody else than a server of ours.
+        coverline.InvalidInputError("x"),
+        ValueError("x"),
+        _sources.SourceError(FileNotFoundError("x")),
+        # A source that reads from a server itself: what that says is not about this append.
+        _sources.SourceError(coverline.NotFoundError("x", reason="NOT_FOUND")),
+    ],
+)
+def test_what_is_open_stays_open(later: Exception) -> None:
+    with pytest.raises(coverline.UnknownOutcomeError, match="lost") as caught:
+        _retry.append(Attempts(unknown(), later), 1, "k")
+    assert caught.value.__cause__ is (later.cause if isinstance(later, _sources.SourceError) else later)
+
+
+def test_an_error_of_the_source_is_raised_as_it_is() -> None:
+    for cause in (ValueError("x"), unavailable(), unknown()):
+        attempts = Attempts(_sources.SourceError(cause))
+        with pytest.raises(type(cause)) as caught:
+            _retry.append(attempts, 5, "k")
+        assert caught.value is cause
+        assert attempts.made == 1
 
 
 def test_an_answer_about_the_rows_settles_it() -> None:
-    for error in (coverline.CoverageOverlapError("x"), coverline.PreconditionError("x"), coverline.SchemaMismatchError("x")):
+    for kind in (
+        coverline.AlreadyExistsError,
+        coverline.CoverageOverlapError,
+        coverline.InvalidInputError,
+        coverline.NotFoundError,
+        coverline.PreconditionError,
+        coverline.SchemaMismatchError,
+    ):
+        error = kind("x", reason="X")
         attempts = Attempts(unknown(), error)
         with pytest.raises(type(error)):
             _retry.append(attempts, 5, "k")

@@ -86,6 +86,31 @@ def test_slices_of_views_do_not_drag_the_whole_column_along() -> None:
     assert pa.Table.from_batches(pieces)["a"].to_pylist() == column.to_pylist()
 
 
+class Once:
+    """Gives its rows to the first who asks."""
+
+    def __init__(self) -> None:
+        self.left = TABLE
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        given, self.left = self.left, self.left.slice(0, 0)
+        return given.__arrow_c_stream__(requested_schema)
+
+
+def test_a_source_that_gives_fewer_rows_again_is_found_out() -> None:
+    again = _sources.Rereader(TABLE)
+    assert [again.read().read_all().num_rows for _ in range(3)] == [TABLE.num_rows] * 3
+    once = _sources.Rereader(Once())
+    assert once.read().read_all() == TABLE
+    with pytest.raises(TypeError, match="gave 3 rows at first and only 0"):
+        once.read().read_all()
+    # Nor may the second try end before where the first one broke off.
+    once = _sources.Rereader(Once())
+    once.read().read_next_batch()
+    with pytest.raises(TypeError, match="read again"):
+        once.read().read_all()
+
+
 def test_an_empty_batch_gives_nothing_to_send() -> None:
     batch = pa.record_batch({"a": pa.array([], pa.int64())})
     assert list(_sources.wire_batches(batch, batch.schema)) == []

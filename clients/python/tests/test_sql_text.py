@@ -22,6 +22,34 @@ def test_odd_text_never_fails(sql: str) -> None:
     assert "".join(token.text for token in _sql.tokens(sql)).replace(" ", "") in ("", sql.replace(" ", ""))
 
 
+@pytest.mark.parametrize(
+    ("sql", "expected"),
+    [
+        ("SELECT 1", False),
+        (" -- INSERT\n /* x */ ((select 'INSERT')) ", False),
+        ("values (1)", False),
+        ("EXPLAIN SELECT 1", False),
+        ("SHOW TABLES", False),
+        ("DESCRIBE t", False),
+        ("TABLE t", False),
+        ("WITH a AS (SELECT 1) SELECT * FROM a", False),
+        ("WITH a AS (SELECT 'insert' -- insert\n) SELECT * FROM a", False),
+        ("FROM t SELECT a", False),
+        ("FROM t INSERT INTO u SELECT a", True),
+        ("WITH a AS (SELECT 1) Insert INTO t SELECT * FROM a", True),
+        ("/* SELECT */ INSERT INTO t VALUES (1)", True),
+        ("CREATE TABLE t AS SELECT 1", True),
+        ("DROP TABLE t", True),
+        ("MERGE INTO t USING u ON true WHEN MATCHED THEN DELETE", True),
+        ("", True),
+        ("'SELECT'", True),
+        ('"select" 1', True),
+    ],
+)
+def test_only_what_surely_reads_does_not_change_anything(sql: str, expected: bool) -> None:
+    assert _sql.may_change(sql) is expected
+
+
 def test_names_fold_as_sql_says() -> None:
     assert _sql.names_in("SELECT Close FROM PRICES p, \"Prices\" WHERE x = 'symbols'") >= {"close", "prices", "p", "Prices"}
     assert "symbols" not in _sql.names_in("SELECT 'symbols' -- symbols\n /* symbols */")

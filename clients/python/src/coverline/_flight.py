@@ -15,9 +15,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.flight as flight
 
-from . import _wire
-from ._sources import wire_batches, wire_schema
-from .errors import CoverlineError, from_flight
+from . import _sql, _wire
+from ._sources import SourceError, wire_batches, wire_schema
+from .errors import CoverlineError, UnknownOutcomeError, from_flight
 
 _FLIGHT_ERRORS = (pa.ArrowException, flight.FlightError, OSError, KeyError)
 
@@ -95,10 +95,15 @@ class Connection:
         params: Sequence[object] | None = None,
         min_version: int | Mapping[str, int] | None = None,
     ) -> pa.RecordBatchReader:
-        """Rows of a query, as they come. Nothing is read before the first batch is asked for."""
-        if not params:
-            return self._read(self._info(_wire.statement_query(sql), min_version))
-        return self._prepared(sql, params, min_version)
+        """Rows of a query, as they come. Nothing is read before the first batch is asked for.
+
+        A statement that changes something runs once, before its result is asked for.
+        """
+        if params:
+            return self._prepared(sql, params, min_version)
+        changes = _sql.may_change(sql)
+        info = self._info(_wire.statement_query(sql), min_version, changes=changes)
+        return self._read(info, changes=changes)
 
     def describe(self, sql: str) -> tuple[pa.Schema, bytes]:
         """Schema of a query, and its ticket, without running it."""
@@ -106,9 +111,13 @@ class Connection:
         return info.schema, info.endpoints[0].ticket.ticket
 
     def _info(
-        self, command: bytes, min_version: int | Mapping[str, int] | None = None
+        self,
+        command: bytes,
+        min_version: int | Mapping[str, int] | None = None,
+        *,
+        changes: bool = False,
     ) -> flight.FlightInfo:
-        # Only this call fixes versions; the ticket carries them from then on.
+        # Only this call fixes versions; the ticket carries them from then on. It also runs a statement that changes something.
         options = self._options
         if min_version is not None:
             header = (b"x-coverline-min-version", _wire.min_version(min_version).encode())
@@ -119,11 +128,26 @@ class Connection:
                     flight.FlightDescriptor.for_command(command), options
                 )
             except _FLIGHT_ERRORS as error:
-                raise call.error(error) from error
+                raise call.error(error, commit_asked=changes) from error
 
-    def _read(self, info: flight.FlightInfo, cleanup: bytes | None = None) -> pa.RecordBatchReader:
+    def _read(
+        self, info: flight.FlightInfo, cleanup: bytes | None = None, *, changes: bool
+    ) -> pa.RecordBatchReader:
         """The rows behind every endpoint; `cleanup` is a prepared statement to close after the last."""
         readers = []
+
+        def failed(call: _Call, error: BaseException) -> CoverlineError:
+            reason = call.error(error)
+            if not changes:
+                return reason
+            # Whatever the reason is, it comes too late to undo anything.
+            return UnknownOutcomeError(
+                "the statement has run and what it changes is committed, but its answer is incomplete; look at what it changed "
+                f"instead of running it again: {reason}",
+                reason=reason.reason,
+                details=reason.details,
+            )
+
         with _Call() as call:
             try:
                 for endpoint in info.endpoints:
@@ -131,7 +155,7 @@ class Connection:
                 schema = readers[0].schema if readers else info.schema
             except _FLIGHT_ERRORS as error:
                 self._close_prepared(cleanup)
-                raise call.error(error) from error
+                raise failed(call, error) from error
 
         def batches() -> Iterator[pa.RecordBatch]:
             try:
@@ -144,7 +168,7 @@ class Connection:
                         if chunk.data is not None:
                             yield chunk.data
             except _FLIGHT_ERRORS as error:
-                raise call.error(error) from error
+                raise failed(call, error) from error
             finally:
                 # Harmless at the end of a stream; before it, it tells the server to stop.
                 for reader in readers:
@@ -160,6 +184,7 @@ class Connection:
         min_version: int | Mapping[str, int] | None = None,
     ) -> pa.RecordBatchReader:
         handle = b""
+        changes = _sql.may_change(sql)
         try:
             with _Call() as call:
                 try:
@@ -167,11 +192,11 @@ class Connection:
                     handle = self._bind(handle, params) or handle
                 except _FLIGHT_ERRORS as error:
                     raise call.error(error) from error
-            info = self._info(_wire.prepared_query(handle), min_version)
+            info = self._info(_wire.prepared_query(handle), min_version, changes=changes)
         except BaseException:
             self._close_prepared(handle)
             raise
-        return self._read(info, handle)
+        return self._read(info, handle, changes=changes)
 
     def _prepare(self, sql: str) -> bytes:
         results = self._client.do_action(
@@ -257,7 +282,8 @@ class Connection:
     ) -> dict[str, int | str | bool]:
         """Sends the rows of `reader` as one append.
 
-        Errors of the reader pass through as they are, after the server was told to drop what it had got.
+        Raises:
+            SourceError: with what the reader raised, after the server was told to drop what it had got.
         """
         schema = wire_schema(reader.schema)
         command = _wire.append_command(table, on_overlap, append_id)
@@ -273,9 +299,9 @@ class Connection:
             writer.done_writing()
             answer = answers.read()
             writer.close()
-        except _SourceError as failed:
+        except SourceError:
             _abandon(writer)
-            raise failed.cause from None
+            raise
         except _FLIGHT_ERRORS as error:
             # The reason that the server gave shows only when the stream is closed.
             reason = _close(writer) or error
@@ -293,14 +319,6 @@ class Connection:
         return _wire.decode_receipt(answer.to_pybytes())
 
 
-class _SourceError(Exception):
-    """Wraps what the source of an append raised, to tell it from what the connection raises."""
-
-    def __init__(self, cause: BaseException) -> None:
-        super().__init__(str(cause))
-        self.cause = cause
-
-
 def _pieces(reader: pa.RecordBatchReader, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     while True:
         try:
@@ -309,7 +327,7 @@ def _pieces(reader: pa.RecordBatchReader, schema: pa.Schema) -> Iterator[pa.Reco
         except StopIteration:
             return
         except Exception as error:
-            raise _SourceError(error) from error
+            raise SourceError(error) from error
         yield from pieces
 
 

@@ -46,6 +46,50 @@ def to_reader(source: Any) -> pa.RecordBatchReader:
     raise TypeError(f"cannot append a {type(source).__name__}{hint}: it must be a {_WANTED}")
 
 
+class SourceError(Exception):
+    """Wraps what the source of an append raised, to tell it from what the connection and the server raise."""
+
+    def __init__(self, cause: BaseException) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
+class Rereader:
+    """Readers over one source, one for each try of an append.
+
+    A source that was used up, such as an object whose stream can be taken once, would give a later try fewer rows than an earlier
+    one, down to none, and the server would commit them. That is found when the rows end, before the server is told of it.
+    """
+
+    def __init__(self, source: Any) -> None:
+        self._source = source
+        self._rows_seen = 0
+
+    def read(self) -> pa.RecordBatchReader:
+        """A reader from the first row on.
+
+        Raises:
+            SourceError: when the source cannot be read. Errors while reading come as they are.
+        """
+        try:
+            reader = to_reader(self._source)
+        except Exception as error:
+            raise SourceError(error) from error
+        return pa.RecordBatchReader.from_batches(reader.schema, self._counted(reader))
+
+    def _counted(self, reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+        rows = 0
+        for batch in reader:
+            rows += batch.num_rows
+            self._rows_seen = max(self._rows_seen, rows)
+            yield batch
+        if rows < self._rows_seen:
+            raise TypeError(
+                f"the source gave {self._rows_seen} rows at first and only {rows} when it was read again, so its append cannot be "
+                "tried again; pass a table, or retries=0"
+            )
+
+
 @dataclass(frozen=True)
 class ParquetFile:
     """A file as a source, opened each time it is read."""

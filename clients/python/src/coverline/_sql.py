@@ -26,6 +26,10 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 
+# First words of statements that only read. What WITH and FROM begin may insert what they read.
+_READING_WORDS = frozenset({"select", "values", "explain", "show", "describe", "table"})
+_LEADING_WORDS = frozenset({"with", "from"})
+
 _QUERY_WORDS = frozenset({"select", "with", "values", "table", "from"})
 
 
@@ -112,6 +116,17 @@ def literal(value: object) -> str:
     raise TypeError(
         f"an index value is a number, a text, a date or a datetime, not {type(value).__name__}"
     )
+
+
+def may_change(sql: str) -> bool:
+    """Whether a statement may change something. Only what surely reads does not: the grammar is the server's."""
+    found = (token for token in tokens(sql) if token.text != "(")
+    first = next(found, None)
+    if first is None or first.kind != "word":
+        return True
+    if first.name in _LEADING_WORDS:
+        return any(token.name == "insert" for token in found)
+    return first.name not in _READING_WORDS
 
 
 def names_in(sql: str) -> set[str]:

@@ -183,6 +183,7 @@ class Client:
         Raises:
             QueryError: when the SQL is wrong.
             NotFoundError: when it names a table that is not there.
+            UnknownOutcomeError: when the connection broke under a statement that changes something.
             UnavailableError: when the server does not come up to `min_version` within some seconds.
         """
         return self.sql_reader(query, params, min_version=min_version).read_all()
@@ -284,7 +285,7 @@ class Table:
                 a million keys; at most 480 bytes.
             retries: how often to try again after an error that another try may not meet: a conflict, a server that cannot take
                 it now, and, with an `append_id`, a lost acknowledgement. Waits 0.2 s, then twice as long each time, at most 5 s.
-                The source must be one that can be read again: no reader.
+                The source must be one that can be read again: no reader, and nothing else whose rows can be taken once.
 
         Raises:
             CoverageOverlapError: when another append owns a pair that this one touches.
@@ -305,9 +306,10 @@ class Table:
                 "a RecordBatchReader can be read only once, so its append cannot be tried again; pass a table, or retries=0"
             )
 
+        rows = _sources.Rereader(source)
+
         def attempt() -> Receipt:
-            reader = _sources.to_reader(source)
-            receipt = self._client._connection.append(self.name, reader, on_overlap, append_id)
+            receipt = self._client._connection.append(self.name, rows.read(), on_overlap, append_id)
             return Receipt(**receipt)  # type: ignore[arg-type]
 
         return _retry.append(attempt, retries, append_id)

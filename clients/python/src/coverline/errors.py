@@ -101,7 +101,7 @@ class UnknownOutcomeError(CoverlineError):
     Repeat an append that had an `append_id`, with the same one: if it was committed, that gives its receipt, and else it is
     committed now. ``append(..., append_id=..., retries=N)`` does so by itself. Without an id, repeat it on a table with an index:
     a `CoverageOverlapError` whose `identical` is True says that it was committed. A plain table would take the rows twice: look
-    into it first.
+    into it first. So is a statement that inserts, creates or drops: look before running it again.
 
     Attributes:
         append_id: the id it had; None when it had none.
