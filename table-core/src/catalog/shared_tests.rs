@@ -12,7 +12,8 @@ use futures::FutureExt;
 use super::*;
 use crate::append::AppendRequest;
 use crate::clock::SeededClock;
-use crate::storage::faults::{FlakyStore, PutFault, SimDisk};
+use crate::maintenance::backup_store;
+use crate::storage::faults::{BusyStore, FlakyStore, PutFault, SimDisk};
 
 const NOW: Duration = Duration::ZERO;
 
@@ -153,6 +154,47 @@ async fn a_shared_root_keeps_a_table_that_was_made_for_nothing() {
     touch(&b.fresh_table("prices", NOW).await.unwrap()).await.unwrap();
     assert!(!a.drop_unchanged(&on_a, Version(1), "").await.unwrap());
     assert_eq!(touch(&on_a).await.unwrap(), Version(3));
+}
+
+/// C7, C8: whatever a listing leaves out of what came while it was made.
+#[tokio::test]
+async fn a_live_root_is_opened_and_copied_whole() {
+    for seed in 0..50 {
+        let disk = SimDisk::new();
+        let owner = shared(&disk, 1).await;
+        let table = plain(&owner, "prices").await.unwrap();
+        let busy = |seed| -> Arc<dyn DurableStore> {
+            let (owner, table) = (Arc::clone(&owner), Arc::clone(&table));
+            BusyStore::over(store_on(&disk, seed), seed, move || {
+                let (owner, table) = (Arc::clone(&owner), Arc::clone(&table));
+                async move {
+                    for _ in 0..5 {
+                        touch(&table).await.unwrap();
+                    }
+                    for _ in 0..3 {
+                        plain(&owner, &format!("t{}", owner.table_names().len())).await.unwrap();
+                    }
+                }
+                .boxed()
+            })
+        };
+        let follower = Catalog::over(busy(seed * 2 + 10), read_only()).await.unwrap();
+        let found = follower.fresh_table("prices", NOW).await.unwrap();
+        assert_eq!(found.snapshot().version, table.snapshot().version, "seed {seed}");
+        follower.refresh(NOW).await.unwrap();
+        assert_eq!(follower.table_names(), owner.table_names(), "seed {seed}");
+
+        let (before, copy) = (table.snapshot().version, SimDisk::new());
+        let (from, to) = (busy(seed * 2 + 11), store_on(&copy, 3));
+        let report = backup_store(&from, &to, &|_| {}).await.unwrap();
+        let restored = shared(&copy, 4).await;
+        assert_eq!(restored.table_names().len(), report.tables.len(), "seed {seed}");
+        for (name, version) in report.tables {
+            assert!(name != "prices" || version >= before, "seed {seed}");
+            let copied = restored.table(&name).await.unwrap();
+            assert_eq!(copied.snapshot().version, version, "seed {seed}");
+        }
+    }
 }
 
 /// A sweep for dropped tables leaves those alone that have no name yet.

@@ -40,4 +40,6 @@ mod group_tests;
 #[cfg(test)]
 mod horizon_tests;
 #[cfg(test)]
+mod open_tests;
+#[cfg(test)]
 mod tests;

@@ -1,4 +1,8 @@
 //! Finding a version of a log: the newest usable checkpoint at or below it, then the records after that.
+//!
+//! A listing only says where to begin. Others may add files while it is made, and then it may show a name and not the one before
+//! it; so the newest version is the newest name in it, of a record or of a checkpoint, and what is missing is told by
+//! reading. Records that came too late for the listing are found by following the log.
 
 use std::sync::Arc;
 
@@ -25,17 +29,9 @@ pub(crate) struct Opened<S> {
 /// Reads a log to its newest version and makes that durable before anybody sees it (C8).
 pub(crate) async fn open_newest<S: State>(log: &LogStore) -> Result<Opened<S>, LogError> {
     let listing = log.list().await?;
-    let newest = match (listing.records.last(), listing.checkpoints.last()) {
-        (None, None) => return Err(no_records(log)),
-        // The record at a checkpoint's version was there when it was written.
-        (None, Some(checkpoint)) => {
-            return Err(LogError::Missing { file: log.record_file(*checkpoint) });
-        }
-        (Some(record), Some(checkpoint)) if checkpoint > record => {
-            return Err(LogError::Missing { file: log.record_file(*checkpoint) });
-        }
-        (Some(record), _) => *record,
-    };
+    // Where there is a checkpoint there was a record of its version before.
+    let newest = listing.records.last().max(listing.checkpoints.last()).copied();
+    let newest = newest.ok_or_else(|| no_records(log))?;
     let opened: Opened<S> = open_listed(log, &listing, newest).await?;
     let file = log.record_file(newest);
     let last = log.read_record(newest).await?.ok_or(LogError::Missing { file: file.clone() })?;
@@ -45,7 +41,7 @@ pub(crate) async fn open_newest<S: State>(log: &LogStore) -> Result<Opened<S>, L
     }
     log.sync_newest(&last.record).await?;
     if cfg!(debug_assertions) && newest.0 <= FOLD_CHECK_VERSIONS_MAX && opened.checkpoint.0 > 0 {
-        check_fold(log, &listing, &opened).await?;
+        check_fold(log, &opened).await?;
     }
     Ok(opened)
 }
@@ -75,7 +71,7 @@ async fn open_listed<S: State>(
     for checkpoint in listing.checkpoints.iter().rev().filter(|version| **version <= target) {
         match log.read_checkpoint::<S>(*checkpoint).await {
             Ok(state) => {
-                let state = replay(log, listing, Some(state), target).await?;
+                let state = replay(log, Some(state), target).await?;
                 return Ok(Opened { state: Arc::new(state), checkpoint: *checkpoint });
             }
             Err(error @ LogError::Io { .. }) => return Err(error),
@@ -85,7 +81,7 @@ async fn open_listed<S: State>(
             }
         }
     }
-    match (replay(log, listing, None, target).await, unusable) {
+    match (replay(log, None, target).await, unusable) {
         (Ok(state), _) => Ok(Opened { state: Arc::new(state), checkpoint: Version(0) }),
         // What cannot be replayed for want of old records is the checkpoint's fault, not theirs.
         (Err(LogError::Missing { .. }), Some(checkpoint)) => Err(checkpoint),
@@ -96,14 +92,10 @@ async fn open_listed<S: State>(
 /// Folds the records after `state` up to `target`.
 async fn replay<S: State>(
     log: &LogStore,
-    listing: &LogListing,
     mut state: Option<S>,
     target: Version,
 ) -> Result<S, LogError> {
     let start = state.as_ref().map_or(Version(0), S::version);
-    if let Some(missing) = first_missing(&listing.records, start, target) {
-        return Err(LogError::Missing { file: log.record_file(missing) });
-    }
     if start < target {
         let mut records = std::pin::pin!(log.read_records(start.next(), target));
         while let Some(stored) = records.try_next().await? {
@@ -111,22 +103,6 @@ async fn replay<S: State>(
         }
     }
     state.ok_or_else(|| no_records(log))
-}
-
-/// The first version after `start` up to `target` that has no record.
-fn first_missing(records: &[Version], start: Version, target: Version) -> Option<Version> {
-    let mut expected = start.next();
-    let from = records.partition_point(|version| *version < expected);
-    for version in records.get(from..)? {
-        if expected > target {
-            return None;
-        }
-        if *version != expected {
-            return Some(expected);
-        }
-        expected = expected.next();
-    }
-    (expected <= target).then_some(expected)
 }
 
 /// The state after one more record, whose frame must name the record before it.
@@ -158,13 +134,9 @@ fn advance<S: State>(
 }
 
 /// Folds everything from the first record and compares. Damage below the checkpoint is not what is looked for here.
-async fn check_fold<S: State>(
-    log: &LogStore,
-    listing: &LogListing,
-    opened: &Opened<S>,
-) -> Result<(), LogError> {
+async fn check_fold<S: State>(log: &LogStore, opened: &Opened<S>) -> Result<(), LogError> {
     let target = opened.state.version();
-    let Ok(folded) = replay::<S>(log, listing, None, target).await else { return Ok(()) };
+    let Ok(folded) = replay::<S>(log, None, target).await else { return Ok(()) };
     if folded.fold_digest() != opened.state.fold_digest() {
         return Err(LogError::Damaged {
             file: log.checkpoint_file(opened.checkpoint),
