@@ -109,6 +109,11 @@ impl Worker {
         }
     }
 
+    /// Its place among the clients.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
     /// Does everything it is there for.
     pub async fn work(mut self) -> Self {
         for _ in 0..self.world.plan.calls {

@@ -30,6 +30,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use table_core::{Catalog, CatalogOptions};
+use tokio::task::JoinSet;
 
 pub use counts::Counts;
 pub use store::StoreCounts;
@@ -76,24 +77,37 @@ async fn simulate(seed: u64, plan: Plan, time: VirtualTime) -> Run {
     if world.plan.outages {
         tokio::spawn(Arc::clone(&world).take_storage_down_now_and_then());
     }
-    let clients: Vec<_> = (0..world.plan.clients)
-        .map(|index| tokio::spawn(Worker::new(&world, index).work()))
-        .collect();
-    let mut workers = Vec::new();
-    for client in clients {
-        workers.push(client.await.expect("a client panicked"));
+    let mut clients = JoinSet::new();
+    for index in 0..world.plan.clients {
+        clients.spawn(Worker::new(&world, index).work());
     }
-    if world.violation().is_none()
-        && let Err(broken) = judge::judge(&world, workers).await
-    {
-        world.violated(broken);
+    // A root that is broken may never be served again, so nobody is waited for then.
+    tokio::select! {
+        biased;
+        () = world.broken() => {}
+        judged = work_and_judge(&world, &mut clients) => {
+            if let Err(broken) = judged {
+                world.violated(broken);
+            }
+        }
     }
+    clients.shutdown().await;
     world.end();
     for server in servers {
         server.await.expect("a server's keeper panicked");
     }
     world.count(|counts| counts.seeds += 1);
     Run { counts: world.counts(), trace: world.trace.lines(), violation: world.violation() }
+}
+
+/// Lets the clients do their work, and judges what they saw.
+async fn work_and_judge(world: &Arc<World>, clients: &mut JoinSet<Worker>) -> Result<(), String> {
+    let mut workers = Vec::new();
+    while let Some(worker) = clients.join_next().await {
+        workers.push(worker.expect("a client panicked"));
+    }
+    workers.sort_by_key(Worker::index);
+    judge::judge(world, workers).await
 }
 
 /// The root and the table, made by a server of an untroubled day.

@@ -107,6 +107,7 @@ pub struct World {
     counts: Mutex<Counts>,
     calm: AtomicBool,
     over: CancellationToken,
+    broken: CancellationToken,
     violation: Mutex<Option<String>>,
     /// Rows of segments by path: they never change, so they are decoded once.
     pub(crate) segments: Mutex<BTreeMap<String, Arc<BTreeMap<Key, u64>>>>,
@@ -131,6 +132,7 @@ impl World {
             counts: Mutex::default(),
             calm: AtomicBool::default(),
             over: CancellationToken::new(),
+            broken: CancellationToken::new(),
             violation: Mutex::default(),
             segments: Mutex::default(),
         })
@@ -172,6 +174,12 @@ impl World {
     pub fn violated(&self, how: String) {
         self.trace.note(format_args!("VIOLATION {how}"));
         self.violation.lock().get_or_insert(how);
+        self.broken.cancel();
+    }
+
+    /// Ends when a promise was broken: what comes after that may never end.
+    pub async fn broken(&self) {
+        self.broken.cancelled().await;
     }
 
     /// The promise that was broken first.
