@@ -208,6 +208,8 @@ async fn tables_are_made_listed_and_dropped_by_actions() {
     idempotent["bucket"] = json!("1h");
     let other = call("coverline.CreateTable", &idempotent).await.unwrap_err();
     assert_eq!(other.code(), Code::FailedPrecondition);
+    let advice = "as asked; use it as it is, or choose another name";
+    assert!(other.message().ends_with(advice), "{other}");
 
     let table = server.table("t").await.unwrap();
     assert_eq!(table["time_zone"], "America/New_York");

@@ -61,7 +61,7 @@ async fn existing(
 ) -> Result<Arc<Table>, Status> {
     let table = catalog.fresh_table(name, Duration::ZERO).await;
     let table = table.map_err(|error| status::core(&error))?;
-    ingest::check_spec(&table, Some(spec)).map_err(|error| status::core(&error))?;
+    ingest::check_made_so(&table, spec).map_err(|error| status::core(&error))?;
     Ok(table)
 }
 

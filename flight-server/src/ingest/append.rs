@@ -110,8 +110,21 @@ fn is_retry(table: &Table, request: &PutRequest) -> bool {
 
 /// An append that says how its table is made must mean the table that is there: silently using another bucket would change
 /// what counts as an overlap.
-pub(crate) fn check_spec(table: &Table, asked: Option<&TableSpec>) -> Result<(), Error> {
-    let Some(asked) = asked else { return Ok(()) };
+fn check_spec(table: &Table, asked: Option<&TableSpec>) -> Result<(), Error> {
+    asked.map_or(Ok(()), |asked| {
+        check_same(table, asked, "leave these options out to append to it as it is")
+    })
+}
+
+/// Whether a table that is there is what a creation asks for.
+///
+/// # Errors
+/// `Precondition` with both specs.
+pub(crate) fn check_made_so(table: &Table, asked: &TableSpec) -> Result<(), Error> {
+    check_same(table, asked, "use it as it is, or choose another name")
+}
+
+fn check_same(table: &Table, asked: &TableSpec, advice: &str) -> Result<(), Error> {
     let snapshot = table.snapshot();
     if *asked == *snapshot.spec {
         return Ok(());
@@ -119,7 +132,7 @@ pub(crate) fn check_spec(table: &Table, asked: Option<&TableSpec>) -> Result<(),
     Err(Error::new(
         ErrorKind::Precondition,
         format!(
-            "table \"{}\" exists with {}, but the append asks for {}; leave these options out to append to it as it is",
+            "table \"{}\" exists with {}, not with {} as asked; {advice}",
             table.name(),
             describe(&snapshot.spec),
             describe(asked),

@@ -21,7 +21,7 @@ use crate::command::AppendTarget;
 use crate::engine::Engine;
 use crate::status;
 
-pub(crate) use append::check_spec;
+pub(crate) use append::check_made_so;
 pub(crate) use decode::schema_from_ipc;
 #[allow(unused_imports, reason = "for the parameters of prepared statements")]
 pub(crate) use decode::{DecodeError, DecodeLimits, GuardedDecoder};

@@ -476,8 +476,11 @@ async fn open_head(log: LogStore, context: &LogContext) -> Result<Head<CatalogSt
                 ),
             ));
         }
-        if let Some(refusal) = context.access.refusal("what is not there yet") {
-            return Err(refusal);
+        if let Access::ReadOnly { reason } = &context.access {
+            return Err(Error::new(
+                ErrorKind::Precondition,
+                format!("there are no tables at this root, and none are made: {reason}"),
+            ));
         }
         let body = CommitBody { operation: "create".to_owned(), ..CommitBody::default() };
         match Head::create(log.clone(), context.clone(), label(), body).await {
