@@ -45,8 +45,8 @@ impl Pins {
     /// Pins the newest version of every table that a statement names, those of others included where they write (C7).
     ///
     /// # Errors
-    /// NOT_FOUND for a missing table; what opening a table returns; UNAVAILABLE when a table does not come up to `at_least` in
-    /// time.
+    /// NOT_FOUND for a missing table; what opening a table returns; UNAVAILABLE when the tables do not come up to `at_least` in
+    /// time, which on the only server of a root is at once.
     pub(crate) async fn newest(
         engine: &Engine,
         gated: &Gated,
@@ -61,11 +61,24 @@ impl Pins {
             }
             return Ok(Self::default());
         }
+        // Somebody has seen more than is known here: of the table, of another that has its name by now, or that it is there at all.
+        let is_behind = names.iter().zip(&at_least).any(|(name, version)| {
+            *version > Version::default()
+                && catalog.known_version(name).is_none_or(|known| known < *version)
+        });
+        let staleness = if is_behind { Duration::ZERO } else { staleness };
         let tables = catalog.fresh_tables(&names, staleness).await;
         let tables = tables.map_err(|error| status::core(&error))?;
+        let patience = match catalog.access().has_rivals() {
+            true => limits::MIN_VERSION_TIME,
+            // What was acknowledged here is known here, and nobody else commits.
+            false => Duration::ZERO,
+        };
+        // Of the statement, however many tables it names.
+        let give_up = Instant::now() + patience;
         let mut by_name = BTreeMap::new();
         for ((name, table), version) in names.into_iter().zip(tables).zip(at_least) {
-            let snapshot = reach(&table, version, limits::MIN_VERSION_TIME).await?;
+            let snapshot = reach(&table, version, give_up).await?;
             by_name.insert(name, Pin { table, snapshot });
         }
         let mut pins = Self { by_name };
@@ -176,13 +189,8 @@ fn lists_tables(gated: &Gated) -> bool {
 }
 
 /// The newest version of a table, once that is at least `version`.
-async fn reach(
-    table: &Table,
-    version: Version,
-    longest: Duration,
-) -> Result<Arc<Snapshot>, Status> {
+async fn reach(table: &Table, version: Version, give_up: Instant) -> Result<Arc<Snapshot>, Status> {
     let (mut pause, pause_max) = limits::MIN_VERSION_PAUSES;
-    let give_up = Instant::now() + longest;
     let mut snapshot = table.snapshot();
     while snapshot.version < version {
         snapshot = table.refresh(Duration::ZERO).await.map_err(|error| status::core(&error))?;
@@ -193,11 +201,9 @@ async fn reach(
             return Err(status::plain(
                 ErrorKind::Unavailable,
                 &format!(
-                    "table \"{}\" is at version {} after waiting {} s, and version {version} is asked for at least; ask later, or \
-                     correct the version",
+                    "table \"{}\" is at version {}, and version {version} is asked for at least; ask later, or correct the version",
                     table.name(),
                     snapshot.version,
-                    longest.as_secs()
                 ),
             ));
         }
@@ -306,10 +312,121 @@ mod tests {
     use std::io::Write;
     use std::sync::Mutex;
 
-    use table_core::CatalogOptions;
+    use arrow::array::{Int64Array, RecordBatch};
+    use table_core::append::AppendRequest;
+    use table_core::clock::SystemClock;
     use table_core::schema::TableSpec;
+    use table_core::storage::faults::SimDisk;
+    use table_core::{Access, CatalogOptions};
+    use tonic::Code;
 
     use super::*;
+    use crate::config::ServerConfig;
+    use crate::query::gate;
+
+    /// Far longer than anything here takes, and shorter than any wait for a version.
+    const AT_ONCE: Duration = Duration::from_secs(5);
+
+    /// One server of a simulated root, which looks for what others did once an hour unless it is asked to.
+    struct Seat {
+        catalog: Arc<Catalog>,
+        engine: Arc<Engine>,
+        _folder: tempfile::TempDir,
+    }
+
+    impl Seat {
+        async fn on(disk: &SimDisk, access: Access) -> Self {
+            let options =
+                CatalogOptions { access, disk_floor_bytes: Some(0), ..CatalogOptions::default() };
+            let store = Arc::new(disk.store(SystemClock::shared()));
+            let catalog = Catalog::over(store, options).await.unwrap();
+            let folder = tempfile::tempdir().unwrap();
+            let config = ServerConfig {
+                max_staleness: Duration::from_secs(3600),
+                ..ServerConfig::new(folder.path())
+            };
+            let engine = Engine::over(Arc::clone(&catalog), &config).unwrap();
+            Self { catalog, engine, _folder: folder }
+        }
+
+        /// A new table at version 1 + `commits`.
+        async fn make(&self, name: &str, commits: i64) -> Arc<Table> {
+            let table = self.catalog.create_table(name, TableSpec::plain(), None, "");
+            let table = table.await.unwrap();
+            for number in 0..commits {
+                let column = Arc::new(Int64Array::from(vec![number]));
+                let batch = RecordBatch::try_from_iter([("n", column as _)]).unwrap();
+                let mut append = table.append(AppendRequest::default());
+                append.write(batch).await.unwrap();
+                append.commit().await.unwrap();
+            }
+            table
+        }
+
+        async fn pins(&self, sql: &str, at_least: MinVersions) -> Result<Pins, Status> {
+            let gated = gate::check(sql).unwrap();
+            let pinning = Pins::newest(&self.engine, &gated, &at_least);
+            tokio::time::timeout(AT_ONCE, pinning).await.unwrap()
+        }
+    }
+
+    fn version(pins: &Pins, name: &str) -> u64 {
+        pins.get(name).unwrap().snapshot.version.0
+    }
+
+    #[tokio::test]
+    async fn a_version_that_somebody_saw_is_looked_for_whatever_is_known_here() {
+        let disk = SimDisk::new();
+        let (ours, theirs) =
+            (Seat::on(&disk, Access::Shared).await, Seat::on(&disk, Access::Shared).await);
+        ours.catalog.refresh(Duration::ZERO).await.unwrap();
+        let (sql, any) = ("SELECT * FROM t", MinVersions::Any);
+        let at = |version| MinVersions::Single(Version(version));
+
+        // Of a table that nobody here has heard of.
+        theirs.make("t", 1).await;
+        let unheard = ours.pins(sql, any.clone()).await.unwrap_err();
+        assert_eq!(unheard.code(), Code::NotFound);
+        assert_eq!(version(&ours.pins(sql, at(2)).await.unwrap(), "t"), 2);
+
+        // Of another table that has its name by now.
+        theirs.catalog.drop_table("t", "").await.unwrap();
+        let again = theirs.make("t", 3).await;
+        assert_eq!(version(&ours.pins(sql, any.clone()).await.unwrap(), "t"), 2);
+        let pins = ours.pins(sql, at(4)).await.unwrap();
+        assert_eq!((version(&pins, "t"), pins.get("t").unwrap().table.id()), (4, again.id()));
+
+        // Of one of two; the other does not matter.
+        theirs.make("u", 1).await;
+        let named = MinVersions::Named([("u".to_owned(), Version(2))].into());
+        let pins = ours.pins("SELECT * FROM t, u", named).await.unwrap();
+        assert_eq!((version(&pins, "t"), version(&pins, "u")), (4, 2));
+    }
+
+    #[tokio::test]
+    async fn a_statement_that_is_out_of_time_looks_once_more_and_waits_no_longer() {
+        let disk = SimDisk::new();
+        let (ours, theirs) =
+            (Seat::on(&disk, Access::Shared).await, Seat::on(&disk, Access::Shared).await);
+        theirs.make("t", 2).await;
+        ours.catalog.refresh(Duration::ZERO).await.unwrap();
+        let table = ours.catalog.table("t").await.unwrap();
+        let now = Instant::now();
+        let late = tokio::time::timeout(AT_ONCE, reach(&table, Version(4), now)).await.unwrap();
+        assert_eq!(late.unwrap_err().code(), Code::Unavailable);
+        assert_eq!(reach(&table, Version(3), now).await.unwrap().version, Version(3));
+    }
+
+    #[tokio::test]
+    async fn the_only_server_of_a_root_waits_for_nobody() {
+        let seat = Seat::on(&SimDisk::new(), Access::Exclusive).await;
+        seat.make("t", 1).await;
+        let at = |version| MinVersions::Single(Version(version));
+        assert_eq!(version(&seat.pins("SELECT * FROM t", at(2)).await.unwrap(), "t"), 2);
+        let refused = seat.pins("SELECT * FROM t", at(3)).await.unwrap_err();
+        assert_eq!(refused.code(), Code::Unavailable);
+        assert!(refused.message().contains("is at version 2"), "{refused}");
+    }
 
     /// What was logged.
     #[derive(Clone, Default)]

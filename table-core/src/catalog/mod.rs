@@ -248,6 +248,11 @@ impl Catalog {
         self.tables.lock().cells.get(&id)?.get().cloned()
     }
 
+    /// The newest version that is known here of a table of that name; `None` when there is no handle on one. Looks at nothing.
+    pub fn known_version(&self, name: &str) -> Option<Version> {
+        self.known(name).map(|table| table.snapshot().version)
+    }
+
     /// Names of all tables, sorted.
     pub fn table_names(&self) -> Vec<String> {
         self.head.current().tables.keys().cloned().collect()
