@@ -35,6 +35,8 @@ const TRAILER_COMMITTED: &str = "x-coverline-committed";
 const COMMITTED: &str = "committed";
 /// Batches of the stream that were committed before the one that failed, in `ErrorInfo`.
 const BATCHES_COMMITTED: &str = "batches_committed";
+/// Whether a table that was made for an append is there without it, in `ErrorInfo`.
+const TABLE_STAYS: &str = "table_stays";
 /// With this trailer pyarrow exposes the details as `extra_info`, but calls the error an internal one.
 const TRAILER_ARROW_STATUS: &str = "x-arrow-status";
 /// Arrow's code for an error with details.
@@ -255,6 +257,14 @@ pub(crate) fn after_batches(status: Status, batch_count: u64) -> Status {
     with_detail(settled(status), BATCHES_COMMITTED, &batch_count.to_string())
 }
 
+/// The error of an append for which a table was made that is there now without its rows.
+pub(crate) fn table_stays(status: Status, table: &str) -> Status {
+    let advice = format!("; table \"{table}\" was created and stays: append to it, or drop it");
+    let room = limits::ERROR_MESSAGE_BYTES_MAX.saturating_sub(advice.len());
+    let message = format!("{}{advice}", bounded(status.message(), room));
+    detailed(status, message, TABLE_STAYS, "true")
+}
+
 /// A panic below a call. What it says is for the log only.
 pub(crate) fn panicked(panic: &(dyn std::any::Any + Send)) -> Status {
     let text = panic
@@ -267,7 +277,13 @@ pub(crate) fn panicked(panic: &(dyn std::any::Any + Send)) -> Status {
 }
 
 /// The same error with one more detail. One that was not made here, but by the transport, gets its first ones.
-fn with_detail(mut status: Status, key: &str, value: &str) -> Status {
+fn with_detail(status: Status, key: &str, value: &str) -> Status {
+    let message = status.message().to_owned();
+    detailed(status, message, key, value)
+}
+
+/// The same with another text, too.
+fn detailed(mut status: Status, message: String, key: &str, value: &str) -> Status {
     let info = status.get_details_error_info().unwrap_or_else(|| {
         ErrorInfo::new(transport_reason(status.code()), ERROR_DOMAIN, HashMap::new())
     });
@@ -278,7 +294,7 @@ fn with_detail(mut status: Status, key: &str, value: &str) -> Status {
     if key == COMMITTED {
         insert(&mut trailers, TRAILER_COMMITTED, value);
     }
-    Status::with_error_details_and_metadata(status.code(), status.message(), details, trailers)
+    Status::with_error_details_and_metadata(status.code(), message, details, trailers)
 }
 
 /// The reason of an error that the transport made.
@@ -627,6 +643,22 @@ mod tests {
         );
         assert_eq!(metadata["overlap_count"], "3");
         assert_eq!(status.metadata().get("x-coverline-overlap-count").unwrap(), "3");
+    }
+
+    #[test]
+    fn a_table_that_stays_is_told_besides_everything_else() {
+        let status = table_stays(append(&overlap()), "prices");
+        assert_eq!((status.code(), committed(&status)), (Code::AlreadyExists, "no".to_owned()));
+        let advice = "table \"prices\" was created and stays: append to it, or drop it";
+        assert!(status.message().contains("3 buckets") && status.message().ends_with(advice));
+        let metadata = status.get_details_error_info().unwrap().metadata;
+        assert_eq!(
+            (metadata["table_stays"].as_str(), metadata["overlap_count"].as_str()),
+            ("true", "3")
+        );
+        let long = table_stays(invalid("é".repeat(100_000)), "prices");
+        assert!(long.message().len() <= limits::ERROR_MESSAGE_BYTES_MAX);
+        assert!(long.message().ends_with(advice));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! [`Target`]: the table that an append goes to, which is undone when it was made for that append and nothing came of it.
+//! [`Target`]: the table that an append goes to, which does not stay when it was made for that append and nothing came of it.
 
 use std::sync::Arc;
 
@@ -16,28 +16,55 @@ use crate::auth;
 const CREATION: Version = Version(1);
 
 /// The table appended to. One that was created for the append goes with it when the append fails or its client goes away, so
-/// that a retry finds what the first try found; unless somebody else has committed to it, whose rows are never taken away.
+/// that a retry finds what the first try found.
 #[derive(Debug)]
 pub(crate) struct Target {
     table: Arc<Table>,
-    /// Where the table was created for this append; `None` once it is to stay.
-    created_in: Option<Arc<Catalog>>,
+    /// How the table was created for this append; `None` once it is to stay.
+    created: Option<Created>,
+}
+
+/// A table that was created for an append.
+#[derive(Debug)]
+enum Created {
+    /// Nobody else can find it before the append is committed: without that it never was there.
+    Unnamed(Arc<Catalog>),
+    /// Others can use it as soon as it is there. It is dropped unless somebody else has committed to it, whose rows are never
+    /// taken away, or may do so: where other servers write it stays.
+    Named(Arc<Catalog>),
 }
 
 impl Target {
     /// A table that was there before.
     pub(crate) fn existing(table: Arc<Table>) -> Self {
-        Self { table, created_in: None }
+        Self { table, created: None }
     }
 
-    /// Creates a table for one append.
+    /// Creates a table that is there from the commit of its append on.
+    ///
+    /// # Errors
+    /// As [`Catalog::create_unnamed`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves no table.
+    pub(crate) async fn create(
+        catalog: &Arc<Catalog>,
+        name: &str,
+        spec: TableSpec,
+        schema: Option<SchemaRef>,
+    ) -> Result<Self, Error> {
+        let table = catalog.create_unnamed(name, spec, schema, auth::ANONYMOUS).await?;
+        Ok(Self { table, created: Some(Created::Unnamed(Arc::clone(catalog))) })
+    }
+
+    /// Creates a table for one append of several that may create it, so that each finds what the first of them made.
     ///
     /// # Errors
     /// As [`Catalog::create_table`].
     ///
     /// # Cancel safety
     /// Dropping the future does not stop the creation, but the table does not stay.
-    pub(crate) async fn create(
+    pub(crate) async fn create_for_all(
         catalog: &Arc<Catalog>,
         name: &str,
         spec: TableSpec,
@@ -47,7 +74,7 @@ impl Target {
         // In a task of its own, so that there is always somebody to undo what was created.
         let creation = tokio::spawn(async move {
             let table = catalog.create_table(&name, spec, schema, auth::ANONYMOUS).await?;
-            Ok(Self { table, created_in: Some(catalog) })
+            Ok(Self { table, created: Some(Created::Named(catalog)) })
         });
         creation.await.map_err(|ended| Error::internal(format!("creating a table: {ended}")))?
     }
@@ -60,45 +87,53 @@ impl Target {
     /// Commits an append to the table, which then stays.
     ///
     /// # Errors
-    /// As [`Append::commit`].
+    /// As [`Append::commit`], and of [`Catalog::name_table`] for a new table.
     pub(crate) async fn commit(&mut self, append: Append) -> Result<Receipt, Error> {
-        let outcome = append.commit().await;
+        let mut outcome = append.commit().await;
+        if let (Ok(_), Some(Created::Unnamed(catalog))) = (&outcome, &self.created)
+            && let Err(error) = catalog.name_table(&self.table, auth::ANONYMOUS).await
+        {
+            outcome = Err(error);
+        }
         let stays = match &outcome {
             Ok(_) => true,
             // What nobody knows is left as it is for the one who looks.
             Err(error) => matches!(error.kind(), ErrorKind::Indeterminate | ErrorKind::Internal),
         };
         if stays {
-            self.created_in = None;
+            self.created = None;
         }
         outcome
     }
 
     /// Undoes the creation; does nothing once the table is to stay. For those who answer an error: the client's retry may
-    /// come right after it.
-    pub(crate) async fn undo(&mut self) {
-        if let Some(catalog) = self.created_in.take() {
-            drop_unused(catalog, Arc::clone(&self.table)).await;
+    /// come right after it. Says whether the table is there all the same.
+    pub(crate) async fn undo(&mut self) -> bool {
+        match self.created.take() {
+            None | Some(Created::Unnamed(_)) => false,
+            Some(Created::Named(catalog)) => !drop_unused(catalog, Arc::clone(&self.table)).await,
         }
     }
 }
 
 impl Drop for Target {
     fn drop(&mut self) {
-        let Some(catalog) = self.created_in.take() else { return };
+        let Some(Created::Named(catalog)) = self.created.take() else { return };
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         runtime.spawn(drop_unused(catalog, Arc::clone(&self.table)));
     }
 }
 
-async fn drop_unused(catalog: Arc<Catalog>, table: Arc<Table>) {
+/// Drops a table unless it is of use to somebody else, and says whether it is gone.
+async fn drop_unused(catalog: Arc<Catalog>, table: Arc<Table>) -> bool {
     match catalog.drop_unchanged(&table, CREATION, auth::ANONYMOUS).await {
-        Ok(_) => {}
+        Ok(dropped) => dropped,
         // Somebody dropped it by hand.
-        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) if error.kind() == ErrorKind::NotFound => true,
         Err(error) => {
             let table = table.name();
             warn!(table, %error, "a table whose first append failed could not be dropped");
+            false
         }
     }
 }

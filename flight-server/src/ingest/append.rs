@@ -188,7 +188,14 @@ async fn create(
 ) -> Result<Target, Error> {
     let spec = request.spec.clone().unwrap_or_else(TableSpec::plain);
     let adopted = Some(Arc::clone(schema));
-    match Target::create(catalog, &request.table, spec, adopted).await {
+    let created = match request.mode.existing {
+        // Others may be about to append to the same new table: they are to find it, not to lose against it.
+        Existing::Append => Target::create_for_all(catalog, &request.table, spec, adopted).await,
+        Existing::Fail | Existing::Replace => {
+            Target::create(catalog, &request.table, spec, adopted).await
+        }
+    };
+    match created {
         Ok(target) => {
             info!(table = request.table, "created by an ingestion");
             Ok(target)
@@ -233,7 +240,10 @@ impl Series {
             Ok(None) => None,
             Err(status) => {
                 self.done = true;
-                self.target.undo().await;
+                let status = match self.target.undo().await {
+                    true => status::table_stays(status, &self.request.table),
+                    false => status,
+                };
                 // What was acknowledged stays, whatever became of the rest.
                 let status = match self.request.commit_each_batch {
                     true => status::after_batches(status, self.receipts),

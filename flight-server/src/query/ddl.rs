@@ -101,14 +101,12 @@ pub(crate) async fn create_table(
     }
     let created = Target::create(engine.catalog(), &name, spec, Some(schema)).await;
     let Some(mut target) = unless_there(created, if_not_exists)? else { return Ok(0) };
-    let written = match insert::fill(engine, &prepared, target.table(), vec![input]).await {
-        Ok(append) => insert::row_count(target.commit(append).await),
-        Err(status) => Err(status::not_committed(status)),
-    };
-    if written.is_err() {
-        target.undo().await;
+    let append = insert::fill(engine, &prepared, target.table(), vec![input]).await;
+    match target.commit(append.map_err(status::not_committed)?).await {
+        // Somebody else made one meanwhile.
+        Err(error) if if_not_exists && error.kind() == ErrorKind::AlreadyExists => Ok(0),
+        committed => insert::row_count(committed),
     }
-    written
 }
 
 /// The new table, or `None` when one was there and that is fine.

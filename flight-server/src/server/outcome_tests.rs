@@ -21,7 +21,7 @@ use prost::{Message, Name};
 use table_core::clock::SystemClock;
 use table_core::storage::faults::{FlakyStore, PutFault, SimDisk};
 use table_core::types::Version;
-use table_core::{Catalog, CatalogOptions};
+use table_core::{Access, Catalog, CatalogOptions, ErrorKind};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -43,9 +43,14 @@ struct Served {
 
 impl Served {
     async fn start() -> Self {
+        Self::start_as(Access::Exclusive).await
+    }
+
+    async fn start_as(access: Access) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = FlakyStore::over(Arc::new(SimDisk::new().store(SystemClock::shared())));
-        let options = CatalogOptions { disk_floor_bytes: Some(0), ..CatalogOptions::default() };
+        let options =
+            CatalogOptions { access, disk_floor_bytes: Some(0), ..CatalogOptions::default() };
         let catalog = Catalog::over(store.clone(), options).await.unwrap();
         let config = ServerConfig::new(folder.path());
         let engine = Engine::over(Arc::clone(&catalog), &config).unwrap();
@@ -283,6 +288,43 @@ async fn before_publish_nothing_is_committed_at_any_door() {
     check(Door::Info, refused, Code::Unavailable, "no");
     served.act("coverline.CreateTable", body()).await.unwrap();
     served.stop().await;
+}
+
+/// A table that is made with its rows is there with them or not at all, whether or not others may write to the root.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_made_from_a_query_is_there_with_its_rows_or_not_at_all() {
+    for access in [Access::Exclusive, Access::Shared] {
+        let served = Served::start_as(access.clone()).await;
+        for (number, door) in DOORS_OF_SQL.into_iter().enumerate() {
+            let name = format!("copy{number}");
+            let create = |column: &str| {
+                Change::Sql(format!("CREATE TABLE {name} AS SELECT symbol, {column} FROM prices"))
+            };
+            let is_absent = async || {
+                let found = served.catalog.fresh_table(&name, Duration::ZERO).await;
+                found.is_err_and(|error| error.kind() == ErrorKind::NotFound)
+            };
+            let failing = served.call(door, &create("CAST(symbol AS BIGINT) AS n")).await;
+            check(door, failing, Code::InvalidArgument, "no");
+            assert!(is_absent().await, "{access:?} {door:?}");
+            // The record that makes it, the one of its rows, and its name.
+            for puts_before in 0..3 {
+                let mut puts = vec![PutFault::None; puts_before];
+                puts.push(PutFault::NotStored);
+                served.store.next_puts(puts);
+                let refused = served.call(door, &create("price")).await;
+                check(door, refused, Code::Unavailable, "no");
+                assert!(is_absent().await, "{access:?} {door:?} {puts_before}");
+            }
+            served.call(door, &create("price")).await.unwrap();
+            let made = served.catalog.table(&name).await.unwrap().snapshot();
+            assert_eq!((made.version, made.row_count), (Version(2), 1), "{access:?} {door:?}");
+        }
+        served.store.next_puts([PutFault::None, PutFault::None, PutFault::NotDurable]);
+        let create = Change::Sql("CREATE TABLE unknown AS SELECT symbol FROM prices".to_owned());
+        check(Door::Update, served.call(Door::Update, &create).await, Code::Unknown, "unknown");
+        served.stop().await;
+    }
 }
 
 /// A record that is in the log, or not: nobody says more than is known, and what is refused afterwards is refused for sure.

@@ -2,7 +2,7 @@
 //! look; several may write to one in an object store ([`Access`]). How a root is reached is in `place`.
 //!
 //! A table is created by making its own first record durable and then naming it here: a crash between the two leaves a folder
-//! that nothing names. The first record of the catalog is written when the root is made, so that a root with tables and no
+//! that nothing names. One that must not be there without its first rows is named after those. The first record of the catalog is written when the root is made, so that a root with tables and no
 //! catalog is known to be damaged and never taken for an empty one.
 
 mod lock;
@@ -304,13 +304,46 @@ impl Catalog {
         schema: Option<SchemaRef>,
         principal: &str,
     ) -> Result<Arc<Table>> {
-        check_table_name(name)?;
-        spec.validate().map_err(|error| {
-            Error::new(ErrorKind::Invalid, format!("cannot create table \"{name}\": {error}"))
-                .with_source(error)
-        })?;
+        check_creation(name, &spec)?;
         let (catalog, name, principal) = (Arc::clone(self), name.to_owned(), principal.to_owned());
         detached(async move { catalog.create(name, spec, schema, principal).await }).await
+    }
+
+    /// Makes a table that nobody finds before [`Catalog::name_table`] names it: for a table that must not be there without its
+    /// first rows. Without a name it is a folder that means nothing, however full.
+    ///
+    /// # Errors
+    /// As [`Catalog::create_table`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not stop it.
+    pub async fn create_unnamed(
+        self: &Arc<Self>,
+        name: &str,
+        spec: TableSpec,
+        schema: Option<SchemaRef>,
+        principal: &str,
+    ) -> Result<Arc<Table>> {
+        check_creation(name, &spec)?;
+        let (catalog, name, principal) = (Arc::clone(self), name.to_owned(), principal.to_owned());
+        detached(async move { catalog.make(&name, &spec, schema.as_ref(), &principal).await }).await
+    }
+
+    /// Gives a table of [`Catalog::create_unnamed`] its name, durably and with everything that was committed to it.
+    ///
+    /// # Errors
+    /// `AlreadyExists` when another table got the name meanwhile; as [`Table::commit`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not stop it.
+    pub async fn name_table(self: &Arc<Self>, table: &Arc<Table>, principal: &str) -> Result<()> {
+        let (catalog, principal) = (Arc::clone(self), principal.to_owned());
+        let table = Arc::clone(table);
+        detached(async move {
+            let _one_at_a_time = catalog.changes.lock().await;
+            catalog.put(&table, principal).await
+        })
+        .await
     }
 
     async fn create(
@@ -321,17 +354,33 @@ impl Catalog {
         principal: String,
     ) -> Result<Arc<Table>> {
         let _one_at_a_time = self.changes.lock().await;
+        let table = self.make(&name, &spec, schema.as_ref(), &principal).await?;
+        self.put(&table, principal).await?;
+        Ok(table)
+    }
+
+    /// Makes a table that has no name yet.
+    async fn make(
+        &self,
+        name: &str,
+        spec: &TableSpec,
+        schema: Option<&SchemaRef>,
+        principal: &str,
+    ) -> Result<Arc<Table>> {
         self.refuse_closed()?;
         self.refresh(Duration::ZERO).await?;
-        if self.contains(&name) {
-            return Err(exists(&name));
+        if self.contains(name) {
+            return Err(exists(name));
         }
         let id = TableId(self.context.log.clock.new_id());
-        let table =
-            Table::create(&self.context, id, &name, &spec, schema.as_ref(), &principal).await?;
-        let table = Arc::new(table);
+        Table::create(&self.context, id, name, spec, schema, principal).await.map(Arc::new)
+    }
+
+    /// Names a table. With `changes` held.
+    async fn put(&self, table: &Arc<Table>, principal: String) -> Result<()> {
+        let (id, name) = (table.id(), table.name());
         // In place before the name can be found: two handles on one table would not see each other's commits.
-        let cell = Arc::new(OnceCell::new_with(Some(Arc::clone(&table))));
+        let cell = Arc::new(OnceCell::new_with(Some(Arc::clone(table))));
         {
             let mut handles = self.tables.lock();
             handles.unnamed.insert(id);
@@ -363,7 +412,7 @@ impl Catalog {
             handles.cells.remove(&id);
             return Err(error);
         }
-        Ok(table)
+        Ok(())
     }
 
     /// Before anything is written: a table's own first record comes before its name.
@@ -516,6 +565,15 @@ async fn detached<T: Send + 'static>(
             )
         }
     })?
+}
+
+/// Whether a table can have this name and be made so.
+fn check_creation(name: &str, spec: &TableSpec) -> Result<()> {
+    check_table_name(name)?;
+    spec.validate().map_err(|error| {
+        Error::new(ErrorKind::Invalid, format!("cannot create table \"{name}\": {error}"))
+            .with_source(error)
+    })
 }
 
 fn exists(name: &str) -> Error {

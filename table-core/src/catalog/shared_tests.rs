@@ -156,6 +156,37 @@ async fn a_shared_root_keeps_a_table_that_was_made_for_nothing() {
     assert_eq!(touch(&on_a).await.unwrap(), Version(3));
 }
 
+/// C1, C6: without its name a table is nothing, and with it it has all that was committed before.
+#[tokio::test]
+async fn a_table_is_named_with_what_it_holds_or_is_nothing() {
+    let disk = SimDisk::new();
+    let (a, b) = (shared(&disk, 1).await, shared(&disk, 2).await);
+    let unnamed = async |catalog: &Arc<Catalog>| {
+        let made = catalog.create_unnamed("prices", TableSpec::plain(), None, "ann").await;
+        let made = made.unwrap();
+        touch(&made).await.unwrap();
+        made
+    };
+    let (first, second, third) = (unnamed(&a).await, unnamed(&a).await, unnamed(&b).await);
+    for catalog in [&a, &b] {
+        assert_eq!(kind(catalog.fresh_table("prices", NOW).await), ErrorKind::NotFound);
+    }
+    b.name_table(&third, "ann").await.unwrap();
+    assert_eq!(kind(a.name_table(&first, "ann").await), ErrorKind::AlreadyExists);
+    let late = a.create_unnamed("prices", TableSpec::plain(), None, "ann").await;
+    assert_eq!(kind(late), ErrorKind::AlreadyExists);
+    for catalog in [&a, &b] {
+        let found = catalog.fresh_table("prices", NOW).await.unwrap();
+        assert_eq!((found.id(), found.snapshot().version), (third.id(), Version(2)));
+    }
+    assert!(Arc::ptr_eq(&b.table("prices").await.unwrap(), &third));
+    b.drop_table("prices", "ann").await.unwrap();
+    a.refresh(NOW).await.unwrap();
+    a.name_table(&second, "ann").await.unwrap();
+    assert_eq!(shared(&disk, 3).await.table("prices").await.unwrap().id(), second.id());
+    assert_eq!(touch(&second).await.unwrap(), Version(3));
+}
+
 /// C7, C8: whatever a listing leaves out of what came while it was made.
 #[tokio::test]
 async fn a_live_root_is_opened_and_copied_whole() {
