@@ -127,6 +127,19 @@ async fn a_client_can_ask_for_a_version_and_bring_a_ticket() {
     assert_eq!(code_of(&*invalid.unwrap_err()), Some(Code::InvalidArgument));
     let several = reader.with_header(MIN_VERSION, "1").sql("SELECT 1 FROM busy, busy b").await;
     several.unwrap();
+
+    // Of a table that the follower has not heard of, and of another that has its name by then.
+    for hours in 1..=2 {
+        let mut late = Ledger::new("late", Size::SMALL);
+        late.create(&owner).await.unwrap();
+        for _ in 0..hours {
+            late.append(&owner).await.unwrap();
+        }
+        let asked = reader.with_header(MIN_VERSION, &format!("late={}", 1 + hours));
+        let found = asked.sql("SELECT count(*) FROM late").await.unwrap();
+        assert_eq!(count(&found), hours * Size::SMALL.rows as i64);
+        owner.execute("DROP TABLE late").await.unwrap();
+    }
     follower.stop().await.unwrap();
     site.server.stop().await.unwrap();
 }
