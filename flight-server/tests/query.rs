@@ -28,7 +28,7 @@ struct TestServer {
     endpoint: Endpoint,
     stop: Option<oneshot::Sender<()>>,
     serving: Option<JoinHandle<()>>,
-    _root: tempfile::TempDir,
+    root: tempfile::TempDir,
 }
 
 impl TestServer {
@@ -43,7 +43,7 @@ impl TestServer {
             serve(listener, config, async { drop(stopped.await) }).await.unwrap();
         });
         let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
-        Self { endpoint, stop: Some(stop), serving: Some(serving), _root: root }
+        Self { endpoint, stop: Some(stop), serving: Some(serving), root }
     }
 
     async fn client(&self) -> Client {
@@ -243,43 +243,47 @@ async fn create_table_as_select_is_all_or_nothing() {
 const ENDLESS: &str = "CREATE TABLE numbers WITH (index_column = 'n', bucket = '1000000000000') \
                        AS SELECT value AS n FROM generate_series(1, 900000000000)";
 
-/// Waits until `numbers` is there.
-async fn numbers_is_there(client: &mut Client) {
-    let exists = "SELECT count(*) FROM information_schema.tables WHERE table_name = 'numbers'";
-    let waiting = async { while int(client, exists).await == 0 {} };
-    tokio::time::timeout(PATIENCE, waiting).await.expect("the table");
-}
-
+/// Until its last row is written nobody sees the table, and its name is free.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_failed_create_table_as_takes_nobody_elses_rows_with_it() {
+async fn a_create_table_as_under_way_is_nothing_to_others_and_leaves_nothing_when_its_client_goes()
+{
     let server = TestServer::start().await;
     let mut client = server.client().await;
     let mut creator = server.client().await;
     let creating = tokio::spawn(async move { creator.execute_update(ENDLESS.into(), None).await });
-    numbers_is_there(&mut client).await;
-    // The bucket has an owner from here on, which is what the creator then runs into.
-    assert_eq!(update(&mut client, "INSERT INTO numbers VALUES (7)").await, 1);
-    let error = tokio::time::timeout(PATIENCE, creating).await.unwrap().unwrap().unwrap_err();
-    assert!(has_code(&error, Code::AlreadyExists), "{error:?}");
-    assert_eq!(int(&mut client, "SELECT sum(n) FROM numbers").await, 7);
-    let more = "INSERT INTO numbers VALUES (2000000000000)";
-    assert_eq!(update(&mut client, more).await, 1, "the table still takes rows");
+    let tables = server.root.path().join("data/tables");
+    let is_under_way = || std::fs::read_dir(&tables).is_ok_and(|mut made| made.next().is_some());
+    let waiting = async {
+        while !is_under_way() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.expect("the first record of the table");
+    refused(&mut client, "SELECT * FROM numbers", Code::NotFound).await;
+    assert_eq!(update(&mut client, "CREATE TABLE numbers AS SELECT 7 AS n").await, 1);
+    creating.abort();
+    assert!(creating.await.unwrap_err().is_cancelled());
+    assert_eq!(update(&mut client, "INSERT INTO numbers VALUES (8)").await, 1);
+    assert_eq!(int(&mut client, "SELECT sum(n) FROM numbers").await, 15);
     server.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_create_table_as_whose_client_goes_away_leaves_no_table() {
+async fn of_two_create_table_as_at_once_one_is_there_whole() {
     let server = TestServer::start().await;
+    let create = async |rows: i64| {
+        let sql =
+            format!("CREATE TABLE numbers AS SELECT value AS n FROM generate_series(1, {rows})");
+        server.client().await.execute_update(sql, None).await
+    };
+    let (first, second) = tokio::join!(create(50_000), create(60_000));
+    let (written, refused) = match (first, second) {
+        (Ok(written), Err(refused)) | (Err(refused), Ok(written)) => (written, refused),
+        both => panic!("one of two: {both:?}"),
+    };
+    assert!(has_code(&refused, Code::AlreadyExists), "{refused:?}");
     let mut client = server.client().await;
-    let mut creator = server.client().await;
-    let creating = tokio::spawn(async move { creator.execute_update(ENDLESS.into(), None).await });
-    numbers_is_there(&mut client).await;
-    creating.abort();
-    assert!(creating.await.unwrap_err().is_cancelled());
-    let create = "CREATE TABLE numbers AS SELECT 1 AS one";
-    let waiting = async { while client.execute_update(create.into(), None).await.is_err() {} };
-    tokio::time::timeout(PATIENCE, waiting).await.expect("the name is free again");
-    assert_eq!(int(&mut client, "SELECT sum(one) FROM numbers").await, 1);
+    assert_eq!(int(&mut client, "SELECT count(*) FROM numbers").await, written);
     server.finish().await;
 }
 
