@@ -25,7 +25,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 /// Kills of one run; `COVERLINE_KILLS` asks for more.
-const KILLS: usize = 100;
+const KILLS: usize = 200;
 /// Kills of one root: enough for a checkpoint and a flush. What a table has to replay makes every start dearer.
 const KILLS_PER_ROOT: usize = 250;
 /// Kills between two readings of the whole table.

@@ -10,10 +10,10 @@ use end_to_end::{Client, Site, SoakTime, TestResult, reached};
 
 /// Cuts in each direction, on an ordinary day.
 const CUTS: u64 = 50;
-/// Distance of two cuts at night, bytes.
-const NIGHT_STEP_UP: u64 = 1 << 10;
-/// The same for answers, which are short.
-const NIGHT_STEP_DOWN: u64 = 1;
+/// Distance of two cuts of a large append at night, bytes. Small ones, and answers, are cut at every byte.
+const NIGHT_STEP: u64 = 1 << 10;
+/// Appends up to this size are small, bytes.
+const SMALL_BYTES: u64 = 4 << 10;
 
 /// What became of the appends.
 #[derive(Debug, Default)]
@@ -61,7 +61,8 @@ async fn cut_everywhere(name: &str, size: Size) {
     let soak = SoakTime::start().unwrap();
     let (step_up, step_down) = match soak.is_set() {
         false => ((whole.up / CUTS).max(1), (whole.down / CUTS).max(1)),
-        true => (NIGHT_STEP_UP, NIGHT_STEP_DOWN),
+        true if whole.up <= SMALL_BYTES => (1, 1),
+        true => (NIGHT_STEP, 1),
     };
     // Answers first, which are short. A little past the end of the append: what comes there belongs to closing the connection.
     let down = (0..=whole.down).step_by(step_down as usize).map(|down| Cut { down, ..Cut::NEVER });
