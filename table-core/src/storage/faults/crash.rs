@@ -12,7 +12,8 @@ use std::sync::Arc;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use super::disk::{Change, Contents, Disk, Folder, Inode, Node, Operation, SimDisk, Step, apply};
+use super::disk::{Change, Contents, Disk, Folder, Inode, Node, SimDisk, Step, apply};
+use super::operation::Operation;
 use crate::storage::layout;
 
 /// Power-loss states built for one moment at most; beyond it they are drawn with a seed.
