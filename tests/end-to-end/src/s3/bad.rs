@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::TestResult;
@@ -46,7 +47,7 @@ struct State {
     objects: BTreeMap<String, Vec<u8>>,
     puts: u64,
     /// How many conditional PUTs found nothing, by key.
-    looked: BTreeMap<String, u32>,
+    looked: watch::Sender<BTreeMap<String, u32>>,
 }
 
 impl BadS3 {
@@ -61,7 +62,7 @@ impl BadS3 {
             manners,
             objects: BTreeMap::new(),
             puts: 0,
-            looked: BTreeMap::new(),
+            looked: watch::Sender::new(BTreeMap::new()),
         }));
         let shared = Arc::clone(&state);
         let serving = tokio::spawn(async move {
@@ -203,11 +204,13 @@ async fn put(state: &Mutex<State>, request: Request) -> Answer {
             if exists {
                 return taken();
             }
-            *lock(state).looked.entry(request.key.clone()).or_default() += 1;
-            let until = Instant::now() + COMPANY_TIME_MAX;
-            while lock(state).looked.get(&request.key) < Some(&2) && Instant::now() < until {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
+            let mut looked = lock(state).looked.subscribe();
+            lock(state).looked.send_modify(|looked| {
+                *looked.entry(request.key.clone()).or_default() += 1;
+            });
+            let in_company = looked.wait_for(|looked| looked.get(&request.key) >= Some(&2));
+            // Whoever stays alone stores all the same.
+            let _alone = tokio::time::timeout(COMPANY_TIME_MAX, in_company).await.is_err();
         }
         _ => {}
     }
