@@ -1,18 +1,20 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 //! The `coverline` binary as people and scripts run it: against a folder and against a running server.
 
-#[path = "common/cutter.rs"]
+#[path = "../common/cutter.rs"]
 mod cutter;
+mod outcomes;
+mod place;
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::Stdio;
 
 use arrow::array::RecordBatch;
-use cutter::Cutter;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use place::{Place, Server, coverline, run, terminate};
 use tempfile::TempDir;
 
 /// Two days of two series; `NA` is null.
@@ -28,163 +30,6 @@ ts,symbol,close
 2025-03-04T09:00:00Z,AMD,102
 2025-03-04T12:00:00Z,NVDA,119
 ";
-
-fn coverline() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_coverline"));
-    for name in ["SERVER", "ROOT", "DATA_DIR", "LISTEN", "LOG", "LOG_FORMAT", "DISK_FLOOR_BYTES"] {
-        command.env_remove(format!("COVERLINE_{name}"));
-    }
-    // A test's temporary folder may be on a nearly full disk.
-    command.env("COVERLINE_DISK_FLOOR_BYTES", "0").stdin(Stdio::null());
-    command
-}
-
-/// What a command that ended said.
-#[derive(Debug)]
-struct Ended {
-    code: Option<i32>,
-    stdout: Vec<u8>,
-    stderr: String,
-}
-
-impl Ended {
-    fn text(&self) -> String {
-        String::from_utf8(self.stdout.clone()).unwrap()
-    }
-
-    #[track_caller]
-    fn expect(self, code: i32) -> Self {
-        assert_eq!(
-            self.code,
-            Some(code),
-            "stdout: {}\nstderr: {}",
-            String::from_utf8_lossy(&self.stdout),
-            self.stderr
-        );
-        self
-    }
-
-    #[track_caller]
-    fn expect_error(self, code: i32, parts: &[&str]) -> Self {
-        let ended = self.expect(code);
-        for part in parts {
-            assert!(ended.stderr.contains(part), "no {part:?} in: {}", ended.stderr);
-        }
-        assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
-        ended
-    }
-}
-
-fn run(arguments: &[&str]) -> Ended {
-    let output = coverline().args(arguments).output().unwrap();
-    Ended {
-        code: output.status.code(),
-        stdout: output.stdout,
-        stderr: String::from_utf8(output.stderr).unwrap(),
-    }
-}
-
-/// Where the tables are: `--data-dir DIR` or `--server URL`.
-struct Place {
-    arguments: [String; 2],
-    server: Option<Server>,
-    folder: TempDir,
-}
-
-impl Place {
-    fn folder() -> Self {
-        let folder = TempDir::new().unwrap();
-        let data_dir = folder.path().join("data").display().to_string();
-        Self { arguments: ["--data-dir".to_owned(), data_dir], server: None, folder }
-    }
-
-    fn server() -> Self {
-        let folder = TempDir::new().unwrap();
-        let server = Server::start(&folder.path().join("data"));
-        let arguments = ["--server".to_owned(), server.url.clone()];
-        Self { arguments, server: Some(server), folder }
-    }
-
-    fn run(&self, arguments: &[&str]) -> Ended {
-        run(&[arguments, &self.arguments.each_ref().map(String::as_str)].concat())
-    }
-
-    /// The same through a proxy before its server.
-    fn run_through(proxy: &Cutter, arguments: &[&str]) -> Ended {
-        run(&[arguments, &["--server", &proxy.url]].concat())
-    }
-
-    fn query(&self, sql: &str) -> String {
-        self.run(&["query", sql, "--format", "csv"]).expect(0).text()
-    }
-
-    fn file(&self, name: &str, bytes: impl AsRef<[u8]>) -> String {
-        let path = self.folder.path().join(name);
-        std::fs::write(&path, bytes).unwrap();
-        path.display().to_string()
-    }
-
-    fn create_prices(&self) {
-        self.run(&["create", "prices", "--index", "ts", "--bucket", "1h", "--entity", "symbol"])
-            .expect(0);
-    }
-
-    fn append(&self, files: &[&str]) -> Ended {
-        self.run(&[&["append", "prices", "--null", "NA"], files].concat())
-    }
-
-    /// Ends the server, if there is one, and checks that it went cleanly.
-    fn close(self) {
-        if let Some(server) = self.server {
-            server.stop();
-        }
-    }
-}
-
-struct Server {
-    child: Child,
-    stdout: BufReader<ChildStdout>,
-    url: String,
-}
-
-impl Server {
-    fn start(data_dir: &Path) -> Self {
-        let mut child = coverline()
-            .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
-            .arg(data_dir)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        let mut line = String::new();
-        stdout.read_line(&mut line).unwrap();
-        let url = line.strip_prefix("listening on ").expect("the line that says ready").trim();
-        assert!(url.starts_with("grpc://127.0.0.1:") && !url.ends_with(":0"), "{line}");
-        Self { url: url.to_owned(), child, stdout }
-    }
-
-    fn stop(mut self) {
-        terminate(&self.child);
-        assert!(self.child.wait().unwrap().success());
-        let mut rest = String::new();
-        self.stdout.read_to_string(&mut rest).unwrap();
-        assert_eq!(rest, "", "serve says one line on stdout and nothing else");
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // Of a test that failed; after `stop` there is nothing left to kill.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn terminate(child: &Child) {
-    let sent = Command::new("kill").arg("-TERM").arg(child.id().to_string()).status().unwrap();
-    assert!(sent.success());
-}
 
 fn read_parquet(bytes: Vec<u8>) -> Vec<RecordBatch> {
     let reader = ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(bytes)).unwrap();
@@ -328,130 +173,6 @@ fn an_append_id_makes_a_retry_harmless() {
         .append(&[&tuesday, "--append-id", "monday"])
         .expect_error(1, &["append id \"monday\" was used for other rows in version 2"]);
     assert_eq!(place.query("SELECT count(*) AS n FROM prices"), "n\n4\n");
-    place.close();
-}
-
-/// C2, C4: an answer that is lost on its way is asked for again under the file's own id.
-#[test]
-fn a_lost_answer_is_asked_for_again_and_then_the_outcome_is_unknown() {
-    let place = Place::server();
-    place.create_prices();
-    let monday = place.file("monday.csv", MONDAY);
-    let tuesday = place.file("tuesday.csv", TUESDAY);
-    // A receipt names the table; nothing else that an append hears does.
-    let proxy = Cutter::before(&place.arguments[1], b"prices");
-    let append = |arguments: &[&str]| {
-        let command = ["append", "prices", "--null", "NA"];
-        Place::run_through(&proxy, &[&command, arguments].concat())
-    };
-    proxy.cut_next(1);
-    let said = append(&[&monday]).expect(0).text();
-    assert_eq!(said, format!("{monday}: already loaded as version 2 (4 rows, 4 buckets)\n"));
-    // Without an id, another try might do it twice.
-    proxy.cut_next(1);
-    append(&[&tuesday, "--no-append-id"]).expect_error(
-        5,
-        &["tuesday.csv", "may or may not be committed", "hint: without an append id"],
-    );
-    assert_eq!(place.query("SELECT count(*) AS n FROM prices"), "n\n6\n");
-    // There is an end to trying, and whoever runs the job again learns what became of it.
-    let wednesday = place.file("wednesday.csv", TUESDAY.replace("03-04", "03-05"));
-    proxy.cut_next(usize::MAX);
-    append(&[&wednesday]).expect_error(
-        5,
-        &["wednesday.csv", "may or may not be committed", "run the same command again"],
-    );
-    proxy.cut_next(0);
-    let said = append(&[&wednesday]).expect(0).text();
-    assert!(said.contains("already loaded as version 4 (2 rows, 2 buckets)"), "{said}");
-    place.close();
-}
-
-/// C2: what becomes of the file after an answer was lost tells nothing of what was committed.
-#[test]
-fn a_file_that_changes_after_a_lost_answer_leaves_the_outcome_unknown() {
-    type Change = fn(&Path);
-    let changes: [(&str, Change); 3] = [
-        ("gone", |path| std::fs::remove_file(path).unwrap()),
-        ("grown", |path| std::fs::write(path, format!("{MONDAY}{MONDAY}")).unwrap()),
-        ("spoilt", |path| std::fs::write(path, "").unwrap()),
-    ];
-    let place = Place::server();
-    let proxy = Cutter::before(&place.arguments[1], b"plain-table");
-    place.run(&["create", "plain-table", "--plain"]).expect(0);
-    for (number, (what, change)) in changes.into_iter().enumerate() {
-        let file = place.file(&format!("{what}.csv"), MONDAY);
-        let path = PathBuf::from(&file);
-        proxy.cut_after(move || change(&path));
-        let append = ["append", "plain-table", &file, "--append-id", what];
-        Place::run_through(&proxy, &append)
-            .expect_error(5, &[what, "may or may not be committed", "coverline log show TABLE"]);
-        let count = place.query("SELECT count(*) AS n FROM \"plain-table\"");
-        assert_eq!(count, format!("n\n{}\n", 4 * (number + 1)));
-    }
-    place.close();
-}
-
-/// Asking for the schema changes nothing, and is as patient as the append behind it.
-#[test]
-fn an_append_whose_first_question_is_lost_asks_again() {
-    let place = Place::server();
-    place.create_prices();
-    place.append(&[&place.file("monday.csv", MONDAY)]).expect(0);
-    // Of what an append hears, only the schema names a column.
-    let proxy = Cutter::before(&place.arguments[1], b"close");
-    proxy.cut_next(1);
-    let tuesday = place.file("tuesday.csv", TUESDAY);
-    let said = Place::run_through(&proxy, &["append", "prices", &tuesday]).expect(0).text();
-    assert_eq!(said, format!("{tuesday}: version 3, 2 rows, 2 buckets\n"));
-    place.close();
-}
-
-/// C2: a statement that changes something has run before its answer comes.
-#[test]
-fn a_change_whose_answer_is_lost_is_not_said_to_be_undone() {
-    const ROWS: u64 = 70_001;
-    let place = Place::server();
-    place.run(&["query", "CREATE TABLE numbers (n BIGINT)"]).expect(0);
-    let insert = format!("INSERT INTO numbers SELECT value FROM generate_series(1, {ROWS})");
-    let count = || place.query("SELECT count(*) AS n FROM numbers");
-
-    // The answer of GetFlightInfo names the column that DoGet would give.
-    let proxy = Cutter::before(&place.arguments[1], b"count");
-    let lost = format!("connection to {}", proxy.url);
-    let unknown = ["may or may not be committed", &lost, "hint: look before"];
-    proxy.cut_next(1);
-    Place::run_through(&proxy, &["query", &insert]).expect_error(5, &unknown);
-    assert_eq!(count(), format!("n\n{ROWS}\n"));
-    proxy.cut_next(1);
-    let create = "CREATE TABLE more (n BIGINT)";
-    Place::run_through(&proxy, &["query", create]).expect_error(5, &unknown);
-    place.run(&["query", create]).expect_error(1, &["exists already"]);
-    // A query changes nothing, whatever becomes of it.
-    proxy.cut_next(1);
-    let select = ["query", "SELECT count(*) AS count FROM numbers"];
-    let said = Place::run_through(&proxy, &select).expect_error(1, &[&lost, "see that the server"]);
-    assert!(!said.stderr.contains("committed"), "{}", said.stderr);
-
-    // The count itself, which comes when all is done.
-    let proxy = Cutter::before(&place.arguments[1], &ROWS.to_le_bytes());
-    proxy.cut_next(1);
-    Place::run_through(&proxy, &["query", &insert])
-        .expect_error(5, &["what it changes is committed", "instead of running it again"]);
-    assert_eq!(count(), format!("n\n{}\n", 2 * ROWS));
-    place.close();
-}
-
-#[test]
-fn a_table_whose_making_is_not_answered_may_be_there() {
-    let place = Place::server();
-    let proxy = Cutter::before(&place.arguments[1], b"\"version\"");
-    proxy.cut_next(1);
-    let create = ["create", "names", "--plain"];
-    Place::run_through(&proxy, &create)
-        .expect_error(5, &["may or may not be committed", "--if-not-exists"]);
-    let again = place.run(&[&create[..], &["--if-not-exists"]].concat()).expect(0).text();
-    assert!(again.contains("exists already"), "{again}");
     place.close();
 }
 
