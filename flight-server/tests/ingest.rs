@@ -156,6 +156,35 @@ async fn an_append_id_makes_a_retry_harmless() {
     server.stop().await;
 }
 
+/// What an unset variable of the caller's would make of an id; taken for none, its retry would not be harmless.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_append_id_is_refused_at_every_door_that_can_tell() {
+    let server = Server::start().await;
+    server.create_prices("prices").await;
+    let rows = [prices("NVDA", 0, 60)];
+    let doors = [path(&["prices"]), command(&append_command("prices")), descriptor(&add("prices"))];
+    for door in doors {
+        for empty in ["", " "] {
+            let headers = [("x-coverline-append-id", empty)];
+            let sent = stream::iter(messages(door.clone(), &rows));
+            let refused = server.put(&headers, sent).await;
+            let status = check_refused(refused, Code::InvalidArgument, "INVALID");
+            assert!(status.message().contains("append id is empty"), "{status}");
+        }
+    }
+    let mut optioned = add("prices");
+    optioned.options.insert("append_id".to_owned(), String::new());
+    let refused = server.append(descriptor(&optioned), &rows).await;
+    check_refused(refused, Code::InvalidArgument, "INVALID");
+    assert_eq!(server.row_count("prices").await, 0);
+
+    // A field of a protobuf message is empty where it is left out.
+    let left_out = AppendCommand { append_id: String::new(), ..append_command("prices") };
+    server.append(command(&left_out), &rows).await.unwrap();
+    assert_eq!(server.row_count("prices").await, 60);
+    server.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_retry_of_an_ingestion_that_created_its_table_gets_the_first_receipt() {
     let server = Server::start().await;

@@ -114,6 +114,7 @@ impl PutRequest {
                 )));
             }
         }
+        // An empty field is one that is left out: in this message nobody can tell the two apart.
         if !command.append_id.is_empty() {
             request.append_id = Some(command.append_id);
         }
@@ -141,11 +142,17 @@ impl PutRequest {
         Self::new(command.table, mode, &options)
     }
 
-    /// An id is refused while it is short of what tables take, so that each batch of a stream can have its own.
+    /// An id is refused while it is short of what tables take, so that each batch of a stream can have its own. An empty one is a
+    /// variable of the caller's that was never set: taken for none, it would leave a retry without the protection that was asked
+    /// for.
     fn check_append_id(&self) -> Result<()> {
-        match self.append_id.as_ref().map_or(0, String::len) {
-            0..=limits::APPEND_ID_BYTES_MAX => Ok(()),
-            bytes => Err(status::invalid(format!(
+        match self.append_id.as_ref().map(String::len) {
+            Some(0) => Err(status::invalid(
+                "the append id is empty, so nothing was appended; give the append an id of its own, or leave the id out to append \
+                 without one",
+            )),
+            None | Some(..=limits::APPEND_ID_BYTES_MAX) => Ok(()),
+            Some(bytes) => Err(status::invalid(format!(
                 "the append id has {bytes} bytes; at most {} are allowed",
                 limits::APPEND_ID_BYTES_MAX
             ))),
@@ -167,7 +174,7 @@ impl PutRequest {
             mode,
             spec: spec(options)?,
             on_overlap,
-            append_id: options.get("append_id")?.filter(|id| !id.is_empty()),
+            append_id: options.get("append_id")?,
             commit_each_batch: false,
         };
         request.check_append_id()?;
