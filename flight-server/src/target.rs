@@ -7,7 +7,7 @@ use table_core::append::{Append, Receipt};
 use table_core::schema::TableSpec;
 use table_core::types::Version;
 use table_core::{Catalog, Error, ErrorKind, Table};
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::auth;
 
@@ -95,6 +95,9 @@ impl Target {
         {
             outcome = Err(error);
         }
+        if let (Ok(_), Some(_)) = (&outcome, &self.created) {
+            info!(table = self.table.name(), "created with its first append");
+        }
         let stays = match &outcome {
             Ok(_) => true,
             // What nobody knows is left as it is for the one who looks.
@@ -134,6 +137,58 @@ async fn drop_unused(catalog: Arc<Catalog>, table: Arc<Table>) -> bool {
             let table = table.name();
             warn!(table, %error, "a table whose first append failed could not be dropped");
             false
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+mod tests {
+    use arrow::array::{Int64Array, RecordBatch};
+    use table_core::CatalogOptions;
+    use table_core::append::AppendRequest;
+    use table_core::clock::SystemClock;
+    use table_core::storage::faults::{FlakyStore, PutFault, SimDisk};
+
+    use super::*;
+    use crate::telemetry::Captured;
+
+    const CREATED: &str = "created with its first append";
+
+    /// What is logged is what is there: not before the commit, and not where there was none.
+    #[tokio::test]
+    async fn a_table_is_logged_once_it_is_there_for_good() {
+        use PutFault::{None, NotStored};
+        let store = FlakyStore::over(Arc::new(SimDisk::new().store(SystemClock::shared())));
+        let options = CatalogOptions { disk_floor_bytes: Some(0), ..CatalogOptions::default() };
+        let catalog = Catalog::over(store.clone(), options).await.unwrap();
+        let column = Arc::new(Int64Array::from(vec![1]));
+        let batch = RecordBatch::try_from_iter([("n", column as _)]).unwrap();
+        let log = Captured::start();
+        // Of the two puts that end such an append, the rows' and the name's, one fails; then none.
+        for (name, is_for_all, puts) in [
+            ("rows", false, vec![NotStored]),
+            ("name", false, vec![None, NotStored]),
+            ("all", true, vec![NotStored]),
+            ("good", false, vec![]),
+            ("good_for_all", true, vec![]),
+        ] {
+            let (spec, schema) = (TableSpec::plain(), Some(batch.schema()));
+            let target = match is_for_all {
+                true => Target::create_for_all(&catalog, name, spec, schema).await,
+                false => Target::create(&catalog, name, spec, schema).await,
+            };
+            let mut target = target.unwrap();
+            let mut append = target.table().append(AppendRequest::default());
+            append.write(batch.clone()).await.unwrap();
+            assert!(!log.take().contains(CREATED), "{name} is not there yet");
+            let fails = !puts.is_empty();
+            store.next_puts(puts);
+            assert_eq!(target.commit(append).await.is_err(), fails, "{name}");
+            target.undo().await;
+            let text = log.take();
+            assert_eq!(text.contains(CREATED), !fails, "{name}: {text}");
+            assert_eq!(catalog.contains(name), !fails, "{name}");
         }
     }
 }

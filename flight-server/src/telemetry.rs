@@ -43,3 +43,42 @@ pub fn init(filter: &str, json: bool) -> Result<(), TelemetryError> {
     }
     Ok(())
 }
+
+/// What the current thread logs while this lives, for tests.
+#[cfg(test)]
+pub(crate) struct Captured {
+    text: Shared,
+    _here: tracing::subscriber::DefaultGuard,
+}
+
+#[cfg(test)]
+#[derive(Clone, Default)]
+struct Shared(std::sync::Arc<parking_lot::Mutex<Vec<u8>>>);
+
+#[cfg(test)]
+impl Captured {
+    pub(crate) fn start() -> Self {
+        let text = Shared::default();
+        let writer = text.clone();
+        let subscriber = fmt().with_writer(move || writer.clone()).with_ansi(false).finish();
+        Self { text, _here: tracing::subscriber::set_default(subscriber) }
+    }
+
+    /// What was logged since this was asked last.
+    pub(crate) fn take(&self) -> String {
+        let text = std::mem::take(&mut *self.text.0.lock());
+        String::from_utf8_lossy(&text).into_owned()
+    }
+}
+
+#[cfg(test)]
+impl io::Write for Shared {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -196,10 +196,7 @@ async fn create(
         }
     };
     match created {
-        Ok(target) => {
-            info!(table = request.table, "created by an ingestion");
-            Ok(target)
-        }
+        Ok(target) => Ok(target),
         // Somebody else was faster; with create-or-append that is as good as having been first.
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
             let table = catalog.fresh_table(&request.table, Duration::ZERO).await?;
