@@ -21,7 +21,7 @@ use tracing::warn;
 use crate::catalog::{INFORMATION_SCHEMA, SCHEMA_NAME, table_name};
 use crate::engine::Engine;
 use crate::limits;
-use crate::query::gate::Gated;
+use crate::query::gate::{Gated, Statement};
 use crate::query::min_versions::MinVersions;
 use crate::status;
 
@@ -42,7 +42,9 @@ pub(crate) struct Pins {
 }
 
 impl Pins {
-    /// Pins the newest version of every table that a statement names, those of others included where they write (C7).
+    /// Pins the newest version of every table that a statement names, those of others included where they write (C7); within the
+    /// staleness that is configured it may be an older one, and of a table that was dropped meanwhile. Not so for what a statement
+    /// writes to, nor where its caller names the least version.
     ///
     /// # Errors
     /// NOT_FOUND for a missing table; what opening a table returns; UNAVAILABLE when the tables do not come up to `at_least` in
@@ -61,7 +63,13 @@ impl Pins {
             }
             return Ok(Self::default());
         }
-        // Somebody has seen more than is known here: of the table, of another that has its name by now, or that it is there at all.
+        // An append to a table that was dropped would be acknowledged and lost.
+        let staleness = if writes(gated) { Duration::ZERO } else { staleness };
+        // A version is one of the table that has the name now: the one that had it before may well have been at a later one.
+        if !staleness.is_zero() && at_least.iter().any(|version| *version > Version::default()) {
+            catalog.refresh(Duration::ZERO).await.map_err(|error| status::core(&error))?;
+        }
+        // Somebody has seen more of the table than is known here, or that it is there at all.
         let is_behind = names.iter().zip(&at_least).any(|(name, version)| {
             *version > Version::default()
                 && catalog.known_version(name).is_none_or(|known| known < *version)
@@ -181,6 +189,11 @@ fn names(gated: &Gated) -> Result<Vec<String>, Status> {
     }
     names.extend(gated.function_tables.iter().cloned());
     Ok(names.into_iter().collect())
+}
+
+/// Whether a statement appends to one of its tables.
+fn writes(gated: &Gated) -> bool {
+    matches!(gated.statement, Statement::Insert(_))
 }
 
 /// Whether a statement is about the tables there are, as SHOW TABLES is.
@@ -309,9 +322,6 @@ pub(crate) async fn described(
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 mod tests {
-    use std::io::Write;
-    use std::sync::Mutex;
-
     use arrow::array::{Int64Array, RecordBatch};
     use table_core::append::AppendRequest;
     use table_core::clock::SystemClock;
@@ -323,9 +333,13 @@ mod tests {
     use super::*;
     use crate::config::ServerConfig;
     use crate::query::gate;
+    use crate::telemetry::Captured;
 
     /// Far longer than anything here takes, and shorter than any wait for a version.
     const AT_ONCE: Duration = Duration::from_secs(5);
+
+    /// How old what a seat sees may be.
+    const STALENESS: Duration = Duration::from_secs(3600);
 
     /// One server of a simulated root, which looks for what others did once an hour unless it is asked to.
     struct Seat {
@@ -336,15 +350,16 @@ mod tests {
 
     impl Seat {
         async fn on(disk: &SimDisk, access: Access) -> Self {
+            Self::with_staleness(disk, access, STALENESS).await
+        }
+
+        async fn with_staleness(disk: &SimDisk, access: Access, max_staleness: Duration) -> Self {
             let options =
                 CatalogOptions { access, disk_floor_bytes: Some(0), ..CatalogOptions::default() };
             let store = Arc::new(disk.store(SystemClock::shared()));
             let catalog = Catalog::over(store, options).await.unwrap();
             let folder = tempfile::tempdir().unwrap();
-            let config = ServerConfig {
-                max_staleness: Duration::from_secs(3600),
-                ..ServerConfig::new(folder.path())
-            };
+            let config = ServerConfig { max_staleness, ..ServerConfig::new(folder.path()) };
             let engine = Engine::over(Arc::clone(&catalog), &config).unwrap();
             Self { catalog, engine, _folder: folder }
         }
@@ -389,18 +404,54 @@ mod tests {
         assert_eq!(unheard.code(), Code::NotFound);
         assert_eq!(version(&ours.pins(sql, at(2)).await.unwrap(), "t"), 2);
 
-        // Of another table that has its name by now.
-        theirs.catalog.drop_table("t", "").await.unwrap();
-        let again = theirs.make("t", 3).await;
-        assert_eq!(version(&ours.pins(sql, any.clone()).await.unwrap(), "t"), 2);
-        let pins = ours.pins(sql, at(4)).await.unwrap();
-        assert_eq!((version(&pins, "t"), pins.get("t").unwrap().table.id()), (4, again.id()));
-
         // Of one of two; the other does not matter.
         theirs.make("u", 1).await;
         let named = MinVersions::Named([("u".to_owned(), Version(2))].into());
         let pins = ours.pins("SELECT * FROM t, u", named).await.unwrap();
-        assert_eq!((version(&pins, "t"), version(&pins, "u")), (4, 2));
+        assert_eq!((version(&pins, "t"), version(&pins, "u")), (2, 2));
+    }
+
+    /// C1, C7: of a table that another server dropped and made again, the old one is what a query may still see for a while, and
+    /// nothing else.
+    #[tokio::test]
+    async fn a_table_that_was_made_again_is_the_old_one_for_queries_only_and_not_for_long() {
+        let disk = SimDisk::new();
+        let (ours, theirs) =
+            (Seat::on(&disk, Access::Shared).await, Seat::on(&disk, Access::Shared).await);
+        let again = async || {
+            theirs.catalog.drop_table("t", "").await.unwrap();
+            theirs.make("t", 1).await
+        };
+        let (query, insert, any) =
+            ("SELECT * FROM t", "INSERT INTO t VALUES (7)", MinVersions::Any);
+        let at = |version| MinVersions::Single(Version(version));
+        let seen = async |sql, at_least| {
+            let pins = ours.pins(sql, at_least).await.unwrap();
+            let pin = pins.get("t").unwrap();
+            (pin.table.id(), pin.snapshot.version.0)
+        };
+        let old = theirs.make("t", 4).await;
+        assert_eq!(seen(query, at(5)).await, (old.id(), 5));
+
+        // A version is of the table that has the name, however far the other one was.
+        let second = again().await;
+        assert_eq!(seen(query, any.clone()).await, (old.id(), 5));
+        assert_eq!(seen(query, at(2)).await, (second.id(), 2));
+
+        // Rows go to the table that has the name.
+        let third = again().await;
+        assert_eq!(seen(query, any.clone()).await, (second.id(), 2));
+        assert_eq!(seen(insert, any.clone()).await, (third.id(), 2));
+
+        // There is an end to it.
+        let impatient = Seat::with_staleness(&disk, Access::Shared, Duration::from_nanos(1)).await;
+        let seen = async || {
+            let pins = impatient.pins(query, any.clone()).await.unwrap();
+            pins.get("t").unwrap().table.id()
+        };
+        assert_eq!(seen().await, third.id());
+        let fourth = again().await;
+        assert_eq!(seen().await, fourth.id());
     }
 
     #[tokio::test]
@@ -428,26 +479,6 @@ mod tests {
         assert!(refused.message().contains("is at version 2"), "{refused}");
     }
 
-    /// What was logged.
-    #[derive(Clone, Default)]
-    struct Log(Arc<Mutex<Vec<u8>>>);
-
-    impl Log {
-        fn take(&self) -> String {
-            String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).unwrap()
-        }
-    }
-
-    impl Write for Log {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-
     #[tokio::test]
     async fn only_a_table_that_cannot_be_opened_is_worth_a_warning() {
         let root = tempfile::tempdir().unwrap();
@@ -465,11 +496,7 @@ mod tests {
             cache: Arc::default(),
         };
 
-        let log = Log::default();
-        let writer = log.clone();
-        let subscriber =
-            tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).finish();
-        let _here = tracing::subscriber::set_default(subscriber);
+        let log = Captured::start();
         for function in ["gaps", "coverage", "generate_series"] {
             assert!(schema.table(function).await.unwrap().is_none());
         }
