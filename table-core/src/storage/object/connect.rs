@@ -102,6 +102,9 @@ fn s3(root: &ObjectRoot, variables: Variables<'_>) -> Result<RemoteStore, Connec
         }
         builder = builder.with_config(key, value);
     }
+    if let Some(endpoint) = builder.get_config_value(&AmazonS3ConfigKey::StsEndpoint) {
+        require_url(&endpoint, "AWS_ENDPOINT_URL_STS")?;
+    }
     // The first goes before the second.
     let endpoints = [
         ("AWS_ENDPOINT_URL_S3", AmazonS3ConfigKey::S3Endpoint),
@@ -150,14 +153,27 @@ fn google(root: &ObjectRoot, variables: Variables<'_>) -> Result<RemoteStore, Co
     for (key, value) in settings::<GoogleConfigKey>("google_", variables) {
         builder = builder.with_config(key, value);
     }
+    // The first goes before the second.
     if let Some(endpoint) = builder.get_config_value(&GoogleConfigKey::BaseUrl) {
         require_url(&endpoint, "GOOGLE_BASE_URL")?;
+    } else if let Some(endpoint) = endpoint_of_key(&builder) {
+        require_url(&endpoint, "gcs_base_url in the key of the service account")?;
     }
     let builder = builder.with_bucket_name(root.container());
     let store = builder.clone().with_retry(retries()).build()?;
     let credentials = Arc::clone(store.credentials());
     let once = builder.with_credentials(credentials).with_retry(no_retries()).build()?;
     Ok(below(root, store, once))
+}
+
+/// The endpoint that the key of a service account names. A key that cannot be read has none: building the client says why.
+fn endpoint_of_key(builder: &GoogleCloudStorageBuilder) -> Option<String> {
+    let key = match builder.get_config_value(&GoogleConfigKey::ServiceAccount) {
+        Some(path) => std::fs::read(path).ok()?,
+        None => builder.get_config_value(&GoogleConfigKey::ServiceAccountKey)?.into_bytes(),
+    };
+    let key: serde_json::Value = serde_json::from_slice(&key).ok()?;
+    key.get("gcs_base_url")?.as_str().map(str::to_owned)
 }
 
 fn azure(root: &ObjectRoot, variables: Variables<'_>) -> Result<RemoteStore, ConnectError> {
@@ -307,18 +323,34 @@ mod tests {
         let account =
             [("AZURE_STORAGE_ACCOUNT_NAME", "a"), ("AZURE_STORAGE_ACCOUNT_KEY", "c2VjcmV0")];
         let unsigned = ("GOOGLE_SKIP_SIGNATURE", "true");
+        let folder = tempfile::tempdir().unwrap();
+        let key_file = folder.path().join("key.json");
         for endpoint in
             ["HIDDEN", "HIDDEN:9000", "ftp://HIDDEN", "//HIDDEN", "https:///HIDDEN", "https://"]
         {
             for (url, variables) in [
                 ("s3://lake", vec![KEYS[0], KEYS[1], ("AWS_ENDPOINT_URL", endpoint)]),
                 ("s3://lake", vec![KEYS[0], KEYS[1], ("AWS_ENDPOINT_URL_S3", endpoint)]),
+                ("s3://lake", vec![KEYS[0], KEYS[1], ("AWS_ENDPOINT_URL_STS", endpoint)]),
                 ("az://lake", vec![account[0], account[1], ("AZURE_ENDPOINT", endpoint)]),
                 ("gs://lake", vec![unsigned, ("GOOGLE_BASE_URL", endpoint)]),
             ] {
                 let error = tried(url, &variables).unwrap_err();
                 let variable = variables.last().unwrap().0;
                 assert_eq!(error, format!("{variable} is no URL; write https://HOST[:PORT]"));
+            }
+            let key = service_account(endpoint);
+            std::fs::write(&key_file, &key).unwrap();
+            for (variable, value) in [
+                ("GOOGLE_SERVICE_ACCOUNT_KEY", key.as_str()),
+                ("GOOGLE_SERVICE_ACCOUNT", key_file.to_str().unwrap()),
+            ] {
+                let error = tried("gs://lake", &[(variable, value)]).unwrap_err();
+                let expected = "gcs_base_url in the key of the service account is no URL; write https://HOST[:PORT]";
+                assert_eq!(error, expected);
+                // The variable goes before the key.
+                let url = ("GOOGLE_BASE_URL", "https://gcs.example.com");
+                tried("gs://lake", &[(variable, value), url]).unwrap();
             }
         }
         for endpoint in ["HTTPS://s3.example.com", "Http://127.0.0.1:9000"] {
@@ -356,7 +388,14 @@ mod tests {
     fn google_takes_a_service_account() {
         let error = tried("gs://lake", &[("GOOGLE_SERVICE_ACCOUNT", "/nowhere.json")]).unwrap_err();
         assert!(error.contains("/nowhere.json"), "{error}");
-        let unsigned = r#"{"gcs_base_url": "http://localhost:1", "disable_oauth": true, "client_email": "", "private_key": "", "private_key_id": ""}"#;
-        tried("gs://lake", &[("GOOGLE_SERVICE_ACCOUNT_KEY", unsigned)]).unwrap();
+        let key = service_account("http://localhost:1");
+        tried("gs://lake", &[("GOOGLE_SERVICE_ACCOUNT_KEY", &key)]).unwrap();
+    }
+
+    /// The key of a service account that signs nothing.
+    fn service_account(endpoint: &str) -> String {
+        format!(
+            r#"{{"gcs_base_url": "{endpoint}", "disable_oauth": true, "client_email": "", "private_key": "", "private_key_id": ""}}"#
+        )
     }
 }
