@@ -40,6 +40,10 @@ pub(crate) struct Options {
 /// memory disk, which the floor of a real server would refuse.
 const DISK_FLOOR_BYTES: u64 = 32 << 20;
 
+/// How to find out what a demo that did not hear the end of it has committed, and how to go on.
+const OPEN_HINT: &str = "`coverline tables` and `coverline log show TABLE` with the demo's --data-dir show what is committed; run \
+                         the demo again in a folder of its own";
+
 /// The verification query of the main job, with a join.
 const SUMMARY_SQL: &str = "\
 SELECT w.origin, a.name, min(w.time_hour) AS first, max(w.time_hour) AS last, count(*) AS hours
@@ -200,7 +204,7 @@ async fn append(
             let version = details.table_version.unwrap_or_default();
             Ok(Err(Refused { message, version }))
         }
-        Err(error) => Err(error.into()),
+        Err(error) => Err(CliError::of_change(error, OPEN_HINT)),
     }
 }
 
@@ -212,15 +216,10 @@ async fn append_airports(client: &Client, folder: &Path) -> Result<AppendReceipt
 }
 
 async fn create_table(client: &Client, request: &CreateRequest) -> Result<(), CliError> {
-    client.create_table(request).await.map_err(|error| {
-        let exists = error.reason() == Some("ALREADY_EXISTS");
-        let error = CliError::from(error);
-        match exists {
-            true => error.hint(
-                "the demo needs a folder of its own: name an empty one with --data-dir, or none",
-            ),
-            false => error,
-        }
+    client.create_table(request).await.map_err(|error| match error.reason() {
+        Some("ALREADY_EXISTS") => CliError::from(error)
+            .hint("the demo needs a folder of its own: name an empty one with --data-dir, or none"),
+        _ => CliError::of_change(error, OPEN_HINT),
     })
 }
 
@@ -237,3 +236,6 @@ fn check(what: &str, found: u64, expected: u64) -> Result<(), CliError> {
 fn seconds(time: Duration) -> String {
     format!("{:.1} s", time.as_secs_f64())
 }
+
+#[cfg(test)]
+mod tests;
