@@ -9,10 +9,7 @@ use std::sync::Arc;
 use arrow::array::{Float64Array, Int64Array, RecordBatch, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use arrow::util::pretty::pretty_format_batches;
-use datafusion::execution::session_state::SessionStateBuilder;
-use datafusion::physical_optimizer::PhysicalOptimizerRule;
-use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
-use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion::prelude::SessionContext;
 use support::fixture::Fixture;
 use table_core::datafusion::OneWayFilters;
 use table_core::schema::{IndexSpec, TableSpec};
@@ -54,18 +51,6 @@ async fn table() -> Fixture {
     table
 }
 
-fn session(table: &Fixture) -> SessionContext {
-    let mut rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> =
-        vec![Arc::new(OneWayFilters)];
-    rules.extend(PhysicalOptimizer::new().rules);
-    let state = SessionStateBuilder::new()
-        .with_config(SessionConfig::new().with_target_partitions(2))
-        .with_default_features()
-        .with_physical_optimizer_rules(rules)
-        .build();
-    table.register(SessionContext::new_with_state(state))
-}
-
 async fn shown(session: &SessionContext, sql: &str) -> String {
     let batches = session.sql(sql).await.unwrap().collect().await.unwrap();
     pretty_format_batches(&batches).unwrap().to_string()
@@ -92,7 +77,7 @@ const FILTERS: [(&str, &str); 8] = [
 #[tokio::test]
 async fn what_is_sorted_grouped_and_numbered_is_all_of_the_column() {
     let table = table().await;
-    let session = session(&table);
+    let session = table.session_with(OneWayFilters);
     for (lossy, plain) in FILTERS {
         for sql in [
             "SELECT ts, n, x FROM t WHERE {} ORDER BY ts, n, x",
@@ -113,7 +98,14 @@ async fn what_is_sorted_grouped_and_numbered_is_all_of_the_column() {
 async fn a_plan_shows_the_filter_as_it_was_written() {
     let table = table().await;
     let sql = "SELECT n FROM t WHERE ts::date = '1970-01-02' AND n / 10 = 2";
-    let plan = session(&table).sql(sql).await.unwrap().create_physical_plan().await.unwrap();
+    let plan = table
+        .session_with(OneWayFilters)
+        .sql(sql)
+        .await
+        .unwrap()
+        .create_physical_plan()
+        .await
+        .unwrap();
     let plan = datafusion::physical_plan::displayable(plan.as_ref()).indent(false).to_string();
     assert!(plan.contains("CAST(ts@0 AS Date32) = 1970-01-02 AND n@1 / 10 = 2"), "{plan}");
 }

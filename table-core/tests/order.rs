@@ -9,11 +9,9 @@ use std::sync::Arc;
 use arrow::array::{Float64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use arrow::util::pretty::pretty_format_batches;
-use datafusion::execution::session_state::SessionStateBuilder;
-use datafusion::physical_optimizer::PhysicalOptimizerRule;
-use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
-use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion::prelude::SessionContext;
 use support::fixture::Fixture;
+use support::query::plan;
 use table_core::datafusion::UnorderedGroups;
 use table_core::schema::{IndexSpec, TableSpec};
 use table_core::types::BucketWidth;
@@ -55,23 +53,6 @@ async fn table(entities: &[&str]) -> Fixture {
     table
 }
 
-fn session(table: &Fixture) -> SessionContext {
-    let mut rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> =
-        vec![Arc::new(UnorderedGroups)];
-    rules.extend(PhysicalOptimizer::new().rules);
-    let state = SessionStateBuilder::new()
-        .with_config(SessionConfig::new().with_target_partitions(2))
-        .with_default_features()
-        .with_physical_optimizer_rules(rules)
-        .build();
-    table.register(SessionContext::new_with_state(state))
-}
-
-async fn plan(session: &SessionContext, sql: &str) -> String {
-    let plan = session.sql(sql).await.unwrap().create_physical_plan().await.unwrap();
-    datafusion::physical_plan::displayable(plan.as_ref()).indent(false).to_string()
-}
-
 /// The rows in an order of their own.
 async fn rows(session: &SessionContext, sql: &str) -> Vec<String> {
     let batches = session.sql(sql).await.unwrap().collect().await.unwrap();
@@ -103,7 +84,7 @@ const ORDERED: [&str; 5] = [
 #[tokio::test]
 async fn order_is_given_up_where_nothing_is_gained_by_it() {
     let table = table(&[]).await;
-    let session = session(&table);
+    let session = table.session_with(UnorderedGroups);
     for sql in UNORDERED {
         let shown = plan(&session, sql).await;
         assert!(!shown.contains("output_ordering"), "{sql}: {shown}");
@@ -119,7 +100,7 @@ async fn order_is_given_up_where_nothing_is_gained_by_it() {
 async fn results_are_the_same() {
     for entities in [&[][..], &["symbol"]] {
         let table = table(entities).await;
-        let (ours, theirs) = (session(&table), table.session(2));
+        let (ours, theirs) = (table.session_with(UnorderedGroups), table.session(2));
         for sql in UNORDERED.iter().chain(&ORDERED) {
             assert_eq!(rows(&ours, sql).await, rows(&theirs, sql).await, "{sql}");
         }

@@ -9,6 +9,9 @@ use arrow::datatypes::SchemaRef;
 use coverline_proto::log::InlineRows;
 use datafusion::common::ScalarValue;
 use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use parquet::arrow::ArrowWriter;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
@@ -189,6 +192,21 @@ impl Fixture {
     pub(crate) fn session(&self, partitions: usize) -> SessionContext {
         let config = SessionConfig::new().with_target_partitions(partitions);
         self.register(SessionContext::new_with_config(config))
+    }
+
+    /// A session over this table that plans with a rule of ours before those of the engine.
+    pub(crate) fn session_with(
+        &self,
+        rule: impl PhysicalOptimizerRule + Send + Sync + 'static,
+    ) -> SessionContext {
+        let mut rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> = vec![Arc::new(rule)];
+        rules.extend(PhysicalOptimizer::new().rules);
+        let state = SessionStateBuilder::new()
+            .with_config(SessionConfig::new().with_target_partitions(2))
+            .with_default_features()
+            .with_physical_optimizer_rules(rules)
+            .build();
+        self.register(SessionContext::new_with_state(state))
     }
 
     /// `session` with the table in it.
