@@ -2,14 +2,13 @@
 //!
 //! The table that is due for it is made once, kept as a copy of the root, and put back for every run.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use tempfile::TempDir;
 
 use crate::ledger::{Answer, Ledger, Outcome, Size};
-use crate::operations::{Operation, carry_on, settle};
+use crate::operations::Operation;
 use crate::site::copy_folder;
 use crate::trace::Made;
 use crate::{Client, Site, TestResult};
@@ -134,15 +133,11 @@ impl Operation for Chore {
         self.ledger.record(self.hour, answer)
     }
 
-    async fn found(&self, client: &Client) -> TestResult<BTreeSet<i64>> {
-        self.ledger.check(client).await
+    fn ledger(&self) -> &Ledger {
+        &self.ledger
     }
 
-    async fn carries_on(&mut self, client: &Client, works: bool) -> TestResult {
-        carry_on(&mut self.ledger, client, works).await
-    }
-
-    async fn settles(&mut self, client: &Client) -> TestResult {
-        settle(&mut self.ledger, client).await
+    fn ledger_mut(&mut self) -> &mut Ledger {
+        &mut self.ledger
     }
 }

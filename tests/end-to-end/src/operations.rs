@@ -38,18 +38,30 @@ pub trait Operation: Clone {
     /// Takes note of the answer, which must be one of the three outcomes of C2. Of several changes, the worst counts.
     fn record(&mut self, answer: &Self::Answer) -> TestResult<Outcome>;
 
+    /// What is known of the table that it is about.
+    fn ledger(&self) -> &Ledger;
+
+    /// The same, to note what else was tried.
+    fn ledger_mut(&mut self) -> &mut Ledger;
+
     /// Compares what is there with what is known; an error when they differ. Returns what there is of unknown fate.
-    async fn found(&self, client: &Client) -> TestResult<BTreeSet<i64>>;
+    async fn found(&self, client: &Client) -> TestResult<BTreeSet<i64>> {
+        self.ledger().check(client).await
+    }
 
     /// On the server that answered: it still reads right, and, where `works`, it still takes changes.
-    async fn carries_on(&mut self, client: &Client, works: bool) -> TestResult;
+    async fn carries_on(&mut self, client: &Client, works: bool) -> TestResult {
+        carry_on(self.ledger_mut(), client, works).await
+    }
 
     /// After a restart: what is there agrees with the answer, the change tried again gives what it must, and another one works.
-    async fn settles(&mut self, client: &Client) -> TestResult;
+    async fn settles(&mut self, client: &Client) -> TestResult {
+        settle(self.ledger_mut(), client).await
+    }
 }
 
 /// Compares, tries again what is unknown, and makes another append.
-pub(crate) async fn settle(ledger: &mut Ledger, client: &Client) -> TestResult {
+async fn settle(ledger: &mut Ledger, client: &Client) -> TestResult {
     let found = ledger.check(client).await?;
     ledger.settle(client, &found).await?;
     ledger.append(client).await?;
@@ -58,7 +70,7 @@ pub(crate) async fn settle(ledger: &mut Ledger, client: &Client) -> TestResult {
 }
 
 /// Compares, and makes another append, which must work where it is said to.
-pub(crate) async fn carry_on(ledger: &mut Ledger, client: &Client, works: bool) -> TestResult {
+async fn carry_on(ledger: &mut Ledger, client: &Client, works: bool) -> TestResult {
     ledger.check(client).await?;
     if works {
         ledger.append(client).await?;
@@ -115,16 +127,12 @@ impl Operation for Appends {
         Ok(worst)
     }
 
-    async fn found(&self, client: &Client) -> TestResult<BTreeSet<i64>> {
-        self.ledger.check(client).await
+    fn ledger(&self) -> &Ledger {
+        &self.ledger
     }
 
-    async fn carries_on(&mut self, client: &Client, works: bool) -> TestResult {
-        carry_on(&mut self.ledger, client, works).await
-    }
-
-    async fn settles(&mut self, client: &Client) -> TestResult {
-        settle(&mut self.ledger, client).await
+    fn ledger_mut(&mut self) -> &mut Ledger {
+        &mut self.ledger
     }
 }
 
@@ -162,16 +170,12 @@ impl Operation for FirstAppend {
         self.ledger.record(0, answer)
     }
 
-    async fn found(&self, client: &Client) -> TestResult<BTreeSet<i64>> {
-        self.ledger.check(client).await
+    fn ledger(&self) -> &Ledger {
+        &self.ledger
     }
 
-    async fn carries_on(&mut self, client: &Client, works: bool) -> TestResult {
-        carry_on(&mut self.ledger, client, works).await
-    }
-
-    async fn settles(&mut self, client: &Client) -> TestResult {
-        settle(&mut self.ledger, client).await
+    fn ledger_mut(&mut self) -> &mut Ledger {
+        &mut self.ledger
     }
 }
 
@@ -212,16 +216,12 @@ impl Operation for RefusedOverlap {
         }
     }
 
-    async fn found(&self, client: &Client) -> TestResult<BTreeSet<i64>> {
-        self.ledger.check(client).await
+    fn ledger(&self) -> &Ledger {
+        &self.ledger
     }
 
-    async fn carries_on(&mut self, client: &Client, works: bool) -> TestResult {
-        carry_on(&mut self.ledger, client, works).await
-    }
-
-    async fn settles(&mut self, client: &Client) -> TestResult {
-        settle(&mut self.ledger, client).await
+    fn ledger_mut(&mut self) -> &mut Ledger {
+        &mut self.ledger
     }
 }
 
@@ -258,6 +258,14 @@ impl Operation for Create {
     fn record(&mut self, answer: &Self::Answer) -> TestResult<Outcome> {
         self.outcome = outcome_of(answer)?;
         Ok(self.outcome)
+    }
+
+    fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    fn ledger_mut(&mut self) -> &mut Ledger {
+        &mut self.ledger
     }
 
     async fn found(&self, client: &Client) -> TestResult<BTreeSet<i64>> {
@@ -320,6 +328,14 @@ impl Operation for Drop {
     fn record(&mut self, answer: &Self::Answer) -> TestResult<Outcome> {
         self.outcome = outcome_of(answer)?;
         Ok(self.outcome)
+    }
+
+    fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    fn ledger_mut(&mut self) -> &mut Ledger {
+        &mut self.ledger
     }
 
     async fn found(&self, client: &Client) -> TestResult<BTreeSet<i64>> {
