@@ -304,9 +304,14 @@ impl Catalog {
         schema: Option<SchemaRef>,
         principal: &str,
     ) -> Result<Arc<Table>> {
-        check_creation(name, &spec)?;
-        let (catalog, name, principal) = (Arc::clone(self), name.to_owned(), principal.to_owned());
-        detached(async move { catalog.create(name, spec, schema, principal).await }).await
+        let (catalog, new) = (Arc::clone(self), NewTable::checked(name, spec, schema, principal)?);
+        detached(async move {
+            let _one_at_a_time = catalog.changes.lock().await;
+            let table = catalog.make(&new).await?;
+            catalog.put(&table, new.principal).await?;
+            Ok(table)
+        })
+        .await
     }
 
     /// Makes a table that nobody finds before [`Catalog::name_table`] names it: for a table that must not be there without its
@@ -324,9 +329,8 @@ impl Catalog {
         schema: Option<SchemaRef>,
         principal: &str,
     ) -> Result<Arc<Table>> {
-        check_creation(name, &spec)?;
-        let (catalog, name, principal) = (Arc::clone(self), name.to_owned(), principal.to_owned());
-        detached(async move { catalog.make(&name, &spec, schema.as_ref(), &principal).await }).await
+        let (catalog, new) = (Arc::clone(self), NewTable::checked(name, spec, schema, principal)?);
+        detached(async move { catalog.make(&new).await }).await
     }
 
     /// Gives a table of [`Catalog::create_unnamed`] its name, durably and with everything that was committed to it.
@@ -346,34 +350,16 @@ impl Catalog {
         .await
     }
 
-    async fn create(
-        &self,
-        name: String,
-        spec: TableSpec,
-        schema: Option<SchemaRef>,
-        principal: String,
-    ) -> Result<Arc<Table>> {
-        let _one_at_a_time = self.changes.lock().await;
-        let table = self.make(&name, &spec, schema.as_ref(), &principal).await?;
-        self.put(&table, principal).await?;
-        Ok(table)
-    }
-
     /// Makes a table that has no name yet.
-    async fn make(
-        &self,
-        name: &str,
-        spec: &TableSpec,
-        schema: Option<&SchemaRef>,
-        principal: &str,
-    ) -> Result<Arc<Table>> {
+    async fn make(&self, new: &NewTable) -> Result<Arc<Table>> {
+        let NewTable { name, spec, schema, principal } = new;
         self.refuse_closed()?;
         self.refresh(Duration::ZERO).await?;
         if self.contains(name) {
             return Err(exists(name));
         }
         let id = TableId(self.context.log.clock.new_id());
-        Table::create(&self.context, id, name, spec, schema, principal).await.map(Arc::new)
+        Table::create(&self.context, id, name, spec, schema.as_ref(), principal).await.map(Arc::new)
     }
 
     /// Names a table. With `changes` held.
@@ -567,13 +553,29 @@ async fn detached<T: Send + 'static>(
     })?
 }
 
-/// Whether a table can have this name and be made so.
-fn check_creation(name: &str, spec: &TableSpec) -> Result<()> {
-    check_table_name(name)?;
-    spec.validate().map_err(|error| {
-        Error::new(ErrorKind::Invalid, format!("cannot create table \"{name}\": {error}"))
-            .with_source(error)
-    })
+/// A table that is to be made, and by whom. Its name is one, and its spec makes sense.
+#[derive(Debug)]
+struct NewTable {
+    name: String,
+    spec: TableSpec,
+    schema: Option<SchemaRef>,
+    principal: String,
+}
+
+impl NewTable {
+    fn checked(
+        name: &str,
+        spec: TableSpec,
+        schema: Option<SchemaRef>,
+        principal: &str,
+    ) -> Result<Self> {
+        check_table_name(name)?;
+        spec.validate().map_err(|error| {
+            Error::new(ErrorKind::Invalid, format!("cannot create table \"{name}\": {error}"))
+                .with_source(error)
+        })?;
+        Ok(Self { name: name.to_owned(), spec, schema, principal: principal.to_owned() })
+    }
 }
 
 fn exists(name: &str) -> Error {
