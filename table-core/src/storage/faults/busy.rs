@@ -6,14 +6,13 @@ use std::io;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use futures::future::BoxFuture;
-use object_store::ObjectStore;
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use crate::storage::{DiskSpace, DurableStore, PutError, PutOutcome, Staged};
+use super::over::Over;
+use crate::storage::DurableStore;
 
 /// A store over another whose listings are no snapshot, as those of a folder or of a bucket: they have every name that was there
 /// when the call began, and of the names that came while it lasted some and not others, whichever came first.
@@ -45,17 +44,9 @@ impl fmt::Debug for BusyStore {
 }
 
 #[async_trait]
-impl DurableStore for BusyStore {
-    fn stage(&self, path: &str) -> io::Result<Box<dyn Staged>> {
-        self.inner.stage(path)
-    }
-
-    async fn put_if_absent(&self, path: &str, bytes: Bytes) -> Result<PutOutcome, PutError> {
-        self.inner.put_if_absent(path, bytes).await
-    }
-
-    async fn read(&self, path: &str) -> io::Result<Bytes> {
-        self.inner.read(path).await
+impl Over for BusyStore {
+    fn inner(&self) -> &Arc<dyn DurableStore> {
+        &self.inner
     }
 
     async fn list(&self, folder: &str) -> io::Result<Vec<String>> {
@@ -65,21 +56,5 @@ impl DurableStore for BusyStore {
         let mut random = self.random.lock();
         names.retain(|name| before.contains(name) || random.random());
         Ok(names)
-    }
-
-    async fn sync(&self, path: &str) -> io::Result<()> {
-        self.inner.sync(path).await
-    }
-
-    fn settles_unknown(&self) -> bool {
-        self.inner.settles_unknown()
-    }
-
-    fn space(&self) -> Option<DiskSpace> {
-        self.inner.space()
-    }
-
-    fn object_store(&self) -> Arc<dyn ObjectStore> {
-        self.inner.object_store()
     }
 }

@@ -7,11 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use object_store::ObjectStore;
 use parking_lot::Mutex;
 
-use crate::storage::{DiskSpace, DurableStore, PutError, PutOutcome, Staged};
-use crate::workers::Workers;
+use super::over::Over;
+use crate::storage::{DurableStore, PutError, PutOutcome, Staged};
 
 /// What a put does instead of what it should.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,9 +106,9 @@ fn fault() -> io::Error {
 }
 
 #[async_trait]
-impl DurableStore for FlakyStore {
-    fn workers(&self) -> Workers {
-        self.inner.workers()
+impl Over for FlakyStore {
+    fn inner(&self) -> &Arc<dyn DurableStore> {
+        &self.inner
     }
 
     fn stage(&self, path: &str) -> io::Result<Box<dyn Staged>> {
@@ -169,13 +168,5 @@ impl DurableStore for FlakyStore {
 
     fn settles_unknown(&self) -> bool {
         self.settles_unknown.load(Ordering::Relaxed)
-    }
-
-    fn space(&self) -> Option<DiskSpace> {
-        self.inner.space()
-    }
-
-    fn object_store(&self) -> Arc<dyn ObjectStore> {
-        self.inner.object_store()
     }
 }

@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use object_store::ObjectStore;
 use tokio::sync::watch;
 
-use crate::storage::{DiskSpace, DurableStore, PutError, PutOutcome, Staged};
+use super::over::Over;
+use crate::storage::{DurableStore, PutError, PutOutcome};
 
 /// Where puts wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,9 +70,9 @@ impl GatedStore {
 }
 
 #[async_trait]
-impl DurableStore for GatedStore {
-    fn stage(&self, path: &str) -> io::Result<Box<dyn Staged>> {
-        self.inner.stage(path)
+impl Over for GatedStore {
+    fn inner(&self) -> &Arc<dyn DurableStore> {
+        &self.inner
     }
 
     async fn put_if_absent(&self, path: &str, bytes: Bytes) -> Result<PutOutcome, PutError> {
@@ -86,25 +86,5 @@ impl DurableStore for GatedStore {
         self.reads.fetch_add(1, Ordering::SeqCst);
         tokio::task::yield_now().await;
         self.inner.read(path).await
-    }
-
-    async fn list(&self, folder: &str) -> io::Result<Vec<String>> {
-        self.inner.list(folder).await
-    }
-
-    async fn sync(&self, path: &str) -> io::Result<()> {
-        self.inner.sync(path).await
-    }
-
-    fn settles_unknown(&self) -> bool {
-        self.inner.settles_unknown()
-    }
-
-    fn space(&self) -> Option<DiskSpace> {
-        self.inner.space()
-    }
-
-    fn object_store(&self) -> Arc<dyn ObjectStore> {
-        self.inner.object_store()
     }
 }

@@ -12,6 +12,7 @@ mod disk;
 mod flaky;
 mod gated;
 mod operation;
+mod over;
 mod reads;
 mod remote;
 
