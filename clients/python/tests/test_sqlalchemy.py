@@ -1,0 +1,115 @@
+"""The SQLAlchemy dialect against a real server: what tools look at, and what programs do."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+from collections.abc import Iterator
+
+import pandas as pd
+import pytest
+import sqlalchemy as sa
+
+import coverline
+from conftest import Server
+from data import DAY, SCHEMA, day_of
+
+
+@pytest.fixture
+def engine(server: Server) -> Iterator[sa.Engine]:
+    engine = sa.create_engine(server.url.replace("grpc://", "coverline://"))
+    yield engine
+    engine.dispose()
+
+
+def test_tables_and_columns_are_reflected(engine: sa.Engine, client: coverline.Client, prices: coverline.Table) -> None:
+    prices.append(day_of(0))
+    inspector = sa.inspect(engine)
+    assert inspector.get_schema_names() == ["public"]
+    assert inspector.default_schema_name == "public"
+    assert prices.name in inspector.get_table_names()
+    assert prices.name in inspector.get_table_names(schema="public")
+    assert inspector.get_table_names(schema="other") == []
+    assert inspector.get_view_names() == []
+    assert inspector.has_table(prices.name) and not inspector.has_table("nowhere")
+    columns = {column["name"]: column for column in inspector.get_columns(prices.name)}
+    assert list(columns) == SCHEMA.names
+    assert isinstance(columns["ts"]["type"], sa.DateTime) and columns["ts"]["type"].timezone
+    assert isinstance(columns["symbol"]["type"], sa.Text)
+    assert isinstance(columns["close"]["type"], sa.Double)
+    assert [column["nullable"] for column in columns.values()] == [False, False, True]
+    assert inspector.get_pk_constraint(prices.name)["constrained_columns"] == []
+    assert inspector.get_foreign_keys(prices.name) == inspector.get_indexes(prices.name) == []
+    with pytest.raises(sa.exc.NoSuchTableError):
+        inspector.get_columns("nowhere")
+
+    table = sa.Table(prices.name, sa.MetaData(), autoload_with=engine)
+    noon = DAY + datetime.timedelta(hours=12)
+    query = (
+        sa.select(table.c.symbol, sa.func.count().label("n"), sa.func.max(table.c.close))
+        .where(table.c.ts >= noon, table.c.symbol.in_(["NVDA", "none"]))
+        .group_by(table.c.symbol)
+        .order_by(table.c.symbol)
+    )
+    with engine.connect() as connection:
+        assert connection.execute(query).all() == [("NVDA", 12, 123.0)]
+        latest = sa.select(table.c.ts).order_by(table.c.ts.desc()).limit(2).offset(1)
+        assert len(connection.execute(latest).all()) == 2
+        assert len(pd.read_sql(sa.select(table), connection)) == 48
+
+
+def test_tables_are_made_filled_and_dropped(engine: sa.Engine, client: coverline.Client, name: str) -> None:
+    table = sa.Table(
+        name,
+        sa.MetaData(),
+        sa.Column("ts", sa.DateTime(timezone=True), primary_key=True),
+        sa.Column("symbol", sa.String(20), nullable=False),
+        sa.Column("close", sa.Double),
+        sa.Column("amount", sa.Numeric(12, 2)),
+        sa.Column("note", sa.Text),
+        coverline_index_column="ts",
+        coverline_bucket="1h",
+        coverline_entity_columns="symbol",
+    )
+    table.create(engine)
+    rows = [
+        {"ts": DAY, "symbol": "NVDA", "close": 1.5, "amount": decimal.Decimal("12.50"), "note": None},
+        {"ts": DAY + datetime.timedelta(hours=1), "symbol": "NVDA", "close": None, "amount": None, "note": "it's"},
+    ]
+    with engine.begin() as connection:
+        connection.execute(table.insert(), rows)
+        # Many rows are one append: one version.
+        assert client.table(name).version == 2
+        found = connection.execute(sa.select(table).order_by(table.c.ts)).mappings().all()
+        assert [dict(row) for row in found] == rows
+        with pytest.raises(sa.exc.ProgrammingError, match="already holds rows"):
+            connection.execute(table.insert(), rows[:1])
+    with pytest.raises(coverline.CoverageOverlapError):
+        client.table(name).append(day_of(0, hours=range(1), symbols=("NVDA",)).append_column("note", [["x"]]))
+    table.drop(engine)
+    assert name not in client.tables()
+    table.drop(engine, checkfirst=True)
+
+
+def test_a_connection_that_broke_is_noticed(tmp_path, server: Server) -> None:  # type: ignore[no-untyped-def]
+    own = Server(tmp_path / "root")
+    engine = sa.create_engine(own.url.replace("grpc://", "coverline://"), pool_pre_ping=True)
+    with engine.connect() as connection:
+        assert connection.scalar(sa.text("SELECT 41 + :one"), {"one": 1}) == 42
+    listen = own.url.removeprefix("grpc://")
+    own.kill()
+    again = Server(tmp_path / "root", listen=listen)
+    with engine.connect() as connection:
+        assert connection.scalar(sa.text("SELECT 1")) == 1
+    engine.dispose()
+    assert again.stop() == 0
+
+
+def test_urls_say_how_to_connect() -> None:
+    with pytest.raises(sa.exc.ArgumentError, match="tsl"):
+        sa.create_engine("coverline://127.0.0.1:1?tsl=true").connect()
+    dialect = sa.create_engine("coverline://").dialect
+    [address], options = dialect.create_connect_args(sa.make_url("coverline://me:p%3Aw@db:7?tls=true"))
+    assert address == "grpc+tls://db:7"
+    assert options["db_kwargs"] == {"username": "me", "password": "p:w"}
+    assert dialect.create_connect_args(sa.make_url("coverline://"))[0] == ["grpc://127.0.0.1:50051"]
