@@ -14,6 +14,16 @@ pub enum Guard {
     AppendIds,
     /// A read looks for what others committed (C7).
     FreshReads,
+    /// A state is shown to nobody before its record is durable (C1).
+    DurableBeforeVisible,
+    /// A state is visible before anybody is told that his commit is in it (C7).
+    VisibleBeforeAnswered,
+    /// The newest state never becomes an older one, whoever comes with it (C7).
+    NeverBack,
+    /// A commit goes on when its caller does not (C16).
+    DetachedCommits,
+    /// Whoever finds a record being published waits for the end of it, since his own commit may not be part of it.
+    EveryTurn,
 }
 
 #[cfg(any(test, feature = "testing"))]

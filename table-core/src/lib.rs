@@ -21,6 +21,10 @@ pub mod schema;
 pub mod segment;
 mod snapshot;
 pub mod storage;
+#[cfg(not(feature = "schedules"))]
+mod sync;
+#[cfg(feature = "schedules")]
+pub mod sync;
 mod table;
 pub mod types;
 mod workers;

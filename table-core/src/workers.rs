@@ -1,6 +1,6 @@
 //! [`Workers`]: the one door to the threads for work that blocks or keeps a core busy, so that a simulation can close it.
 
-use tokio::task::JoinHandle;
+use crate::sync::{self, JoinHandle};
 
 /// Where work runs that must not hold up the tasks of the runtime.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -23,8 +23,8 @@ impl Workers {
         T: Send + 'static,
     {
         match self {
-            Self::Pool => tokio::task::spawn_blocking(work),
-            Self::Inline => tokio::spawn(async move { work() }),
+            Self::Pool => sync::spawn_blocking(work),
+            Self::Inline => sync::spawn(async move { work() }),
         }
     }
 }

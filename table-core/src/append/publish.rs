@@ -7,7 +7,6 @@
 use std::sync::Arc;
 
 use coverline_proto::log as proto;
-use parking_lot::Mutex;
 
 use super::Receipt;
 use super::overlap::Meeting;
@@ -15,6 +14,7 @@ use super::plan::{AppendPlan, Planned, Refusal};
 use crate::error::{Error, ErrorKind, Result};
 use crate::segment::writer::{StagedSegment, WriteError};
 use crate::snapshot::Snapshot;
+use crate::sync::Mutex;
 use crate::types::Version;
 use crate::{Decision, Table};
 

@@ -12,7 +12,6 @@ use arrow::compute::filter_record_batch;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use coverline_proto::log::RowsFingerprint;
-use tokio::task::JoinHandle;
 
 use super::digest::RowsDigest;
 use super::fingerprint::RunningFingerprint;
@@ -30,6 +29,7 @@ use crate::segment::buffer::{CheckedBatch, SegmentBuffer, SegmentRows, free_rows
 use crate::segment::writer::{SegmentWriter, StagedSegment, WriteError};
 use crate::snapshot::Snapshot;
 use crate::storage::layout;
+use crate::sync::JoinHandle;
 use crate::types::{BucketId, EntityKey, SegmentId, Version, encode_entities};
 
 /// Rows of one batch at most.

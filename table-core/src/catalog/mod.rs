@@ -18,7 +18,6 @@ use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use coverline_proto::log as proto;
 use futures::future::{join_all, try_join_all};
-use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
 use self::lock::RootLock;
@@ -30,6 +29,7 @@ use crate::log::record::Action;
 use crate::log::{Alarm, CommitBody, Decision, Head, LogContext, LogStore};
 use crate::schema::TableSpec;
 use crate::storage::{DurableStore, Root, layout};
+use crate::sync::{self, Mutex};
 use crate::table::{Table, TableContext};
 use crate::types::{TableId, Version};
 
@@ -541,7 +541,7 @@ async fn is_empty(log: &LogStore) -> Result<bool> {
 async fn detached<T: Send + 'static>(
     work: impl Future<Output = Result<T>> + Send + 'static,
 ) -> Result<T> {
-    tokio::spawn(work).await.map_err(|ended| {
+    sync::spawn(work).await.map_err(|ended| {
         if ended.is_panic() {
             Error::internal("a change of the catalog panicked")
         } else {

@@ -10,6 +10,7 @@ use crate::error::{Error, ErrorKind, Result, WRITABLE_ADVICE};
 use crate::storage::{
     DurableStore, LocalStore, ObjectRoot, Root, Verdict, connect, create_root, layout, probe,
 };
+use crate::sync;
 
 /// A root that can be read, and what may be done to it.
 pub(super) struct Place {
@@ -41,7 +42,7 @@ async fn folder_place(root: &Path, options: &CatalogOptions) -> Result<Place> {
         Access::ReadOnly { .. } => None,
         Access::Exclusive | Access::Shared => {
             let (folder, note) = (root.to_owned(), options.owner_note.clone());
-            let taken = tokio::task::spawn_blocking(move || take_folder(&folder, &note));
+            let taken = sync::spawn_blocking(move || take_folder(&folder, &note));
             Some(taken.await.map_err(Error::internal)??)
         }
     };

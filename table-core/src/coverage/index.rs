@@ -7,10 +7,10 @@
 use std::sync::Arc;
 
 use imbl::Vector;
-use parking_lot::RwLock;
 
 use super::intern::{EntityId, Interner};
 use super::{CodecError, Completeness, CoverageDelta, Gap, Run, Runs, codec, gaps};
+use crate::sync::RwLock;
 use crate::types::{BucketId, Bucketing, EntityKey};
 
 /// All covered pairs of a table at one version. Clones share everything; an addition copies only what it touches.

@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use coverline_proto::log as proto;
@@ -19,6 +18,7 @@ use crate::segment::SegmentMeta;
 use crate::segment::writer::{WriteError, write_segment};
 use crate::snapshot::Snapshot;
 use crate::storage::layout;
+use crate::sync::{self, AtomicU64, Ordering};
 use crate::table::Table;
 use crate::types::{SegmentId, Version};
 use crate::{CommitBody, Decision};
@@ -54,7 +54,7 @@ impl Flusher {
         }
         let Ok(guard) = Arc::clone(&self.running).try_lock_owned() else { return };
         let table = Arc::clone(table);
-        tokio::spawn(async move {
+        sync::spawn(async move {
             let _one_at_a_time = guard;
             if let Err(error) = flush(&table).await {
                 let next = snapshot.version.0.saturating_add(FLUSH_RETRY_EVERY);

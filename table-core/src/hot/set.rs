@@ -9,12 +9,12 @@ use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 use coverline_proto::log as proto;
 use imbl::Vector;
-use parking_lot::Mutex;
 
 use super::{HotView, codec};
 use crate::coverage::CoverageDelta;
 use crate::schema::TableLayout;
 use crate::segment::buffer::index_values;
+use crate::sync::Mutex;
 use crate::types::{BucketId, EntityKey, IndexType, SegmentId, Version};
 
 /// Arrow bytes that an append may have to be carried inside its record: 256 KiB. Above that its own segment costs little more.

@@ -7,10 +7,8 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::LogError;
@@ -20,6 +18,7 @@ use super::replay::State;
 use super::store::{RECORDS_PER_READ, StoredRecord};
 use crate::error::{Error, Result};
 use crate::guard::Guard;
+use crate::sync::{AtomicU64, Mutex, Ordering};
 
 /// The looks at the next slot of one log, so that those who ask at the same time share one.
 #[derive(Debug, Default)]

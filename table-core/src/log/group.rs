@@ -9,15 +9,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use coverline_proto::log as proto;
-use parking_lot::Mutex;
 use prost::Message;
-use tokio::sync::oneshot;
 
 use super::Record;
 use super::record::Action;
 use super::replay::{ReplayError, State};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
+use crate::sync::{Mutex, oneshot};
 use crate::types::AttemptId;
 
 /// Commits that share one record at most.
@@ -150,6 +149,7 @@ pub(super) struct Planned<S> {
 }
 
 /// A record in the making, and the state that it leads to.
+#[derive(Clone)]
 pub(super) struct Draft<S> {
     pub(super) record: Record,
     state: Arc<S>,

@@ -6,10 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-
-use parking_lot::{Mutex, RwLock};
 
 use super::alarm::Alarm;
 use super::checkpoint::CHECKPOINT_EVERY;
@@ -24,6 +21,7 @@ use crate::access::Access;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::guard::Guard;
+use crate::sync::{self, AtomicU64, Mutex, Ordering, RwLock};
 use crate::types::{AttemptId, Version};
 
 /// How often the commit loop tries before it gives up with `Conflict` (C6).
@@ -228,7 +226,12 @@ impl<S: State> Head<S> {
         let answered = self.queue.join(&self.label, plan)?;
         // As many of these tasks as commits: each sees to one group, which has at least one commit while any waits.
         let head = Arc::clone(self);
-        tokio::spawn(async move { head.commit_waiting().await });
+        let turn = async move { head.commit_waiting().await };
+        if Guard::DetachedCommits.stands() {
+            sync::spawn(turn);
+        } else {
+            Box::pin(turn).await;
+        }
         answered.await.unwrap_or_else(|_| {
             Err(Error::new(
                 ErrorKind::Indeterminate,
@@ -242,6 +245,9 @@ impl<S: State> Head<S> {
     }
 
     async fn commit_waiting(self: &Arc<Self>) {
+        if !Guard::EveryTurn.stands() && self.publishing.try_lock().is_err() {
+            return;
+        }
         let _one_at_a_time = self.publishing.lock().await;
         let mut group = self.queue.take();
         for _ in 0..COMMIT_TRIES_MAX {
@@ -281,6 +287,11 @@ impl<S: State> Head<S> {
         }
         let attempt = Attempt::new(&draft.record, base.record_digest());
         let version = attempt.version;
+        if !Guard::DurableBeforeVisible.stands() {
+            let mut early = draft.clone().into_state();
+            early.seal(attempt.digest);
+            self.advance(Arc::new(early));
+        }
         match attempt.publish(&self.log).await {
             Ok(PublishOutcome::Committed) => {
                 let whole = cfg!(debug_assertions).then(|| {
@@ -294,9 +305,15 @@ impl<S: State> Head<S> {
                     "a record in parts folds into another state than the whole"
                 );
                 let next = Arc::new(next);
-                self.advance(Arc::clone(&next));
-                self.checkpoint_when_due(&next);
-                settle(planned, &next);
+                let answers = || settle(planned, &next);
+                if Guard::VisibleBeforeAnswered.stands() {
+                    self.advance(Arc::clone(&next));
+                    self.checkpoint_when_due(&next);
+                    answers();
+                } else {
+                    answers();
+                    self.advance(Arc::clone(&next));
+                }
                 Vec::new()
             }
             Ok(PublishOutcome::Lost(rival)) => {
@@ -357,7 +374,7 @@ impl<S: State> Head<S> {
     pub(super) fn advance(&self, next: Arc<S>) {
         let replaced = {
             let mut current = self.current.write();
-            if next.version() <= current.version() {
+            if next.version() <= current.version() && Guard::NeverBack.stands() {
                 return;
             }
             std::mem::replace(&mut *current, next)
@@ -372,7 +389,7 @@ impl<S: State> Head<S> {
         }
         let Ok(guard) = Arc::clone(&self.checkpoints).try_lock_owned() else { return };
         let (head, state) = (Arc::clone(self), Arc::clone(newest));
-        tokio::spawn(async move {
+        sync::spawn(async move {
             let _one_at_a_time = guard;
             if let Err(error) = head.write_checkpoint(state).await {
                 tracing::warn!(%error, "a checkpoint was not written; opening takes longer until the next one");
