@@ -34,6 +34,7 @@ use tonic::{Code, ConnectError, Status};
 use tonic_types::StatusExt;
 
 use crate::status::Committed;
+use crate::tls;
 
 /// HTTP/2 flow-control window of a stream and of the connection, bytes: one window is several messages, so that a
 /// stream does not wait for the peer after each.
@@ -168,20 +169,26 @@ pub(crate) struct CreateRequest {
 }
 
 impl Client {
-    /// Connects to `grpc://host:port`.
+    /// Connects to `grpc://host:port`, or to `grpc+tls://host:port`.
     pub(crate) async fn connect(server: &str) -> Result<Self, ClientError> {
-        let endpoint = Endpoint::from_shared(http_uri(server)?)
-            .map_err(|error| ClientError::Address {
-                address: server.to_owned(),
-                reason: error.to_string(),
-            })?
+        let unusable = |reason| ClientError::Address { address: server.to_owned(), reason };
+        let uri = http_uri(server)?;
+        let is_encrypted = uri.starts_with("https://");
+        let mut endpoint =
+            Endpoint::from_shared(uri).map_err(|error| unusable(error.to_string()))?;
+        if is_encrypted {
+            let trusted = tls::trusted().map_err(unusable)?;
+            let configured = endpoint.tls_config(trusted);
+            endpoint = configured.map_err(|error| unusable(tls::innermost(&error)))?;
+        }
+        let endpoint = endpoint
             .initial_stream_window_size(WINDOW_BYTES)
             .initial_connection_window_size(WINDOW_BYTES)
             .tcp_nodelay(true)
             .connect_timeout(CONNECT_TIMEOUT);
         let channel = endpoint.connect().await.map_err(|error| ClientError::Connect {
             server: server.to_owned(),
-            reason: innermost(&error),
+            reason: tls::innermost(&error),
         })?;
         let flight = FlightServiceClient::new(channel).max_decoding_message_size(DECODE_BYTES_MAX);
         Ok(Self { flight })
@@ -423,18 +430,16 @@ fn http_uri(server: &str) -> Result<String, ClientError> {
         address: server.to_owned(),
         reason: reason.to_owned(),
     };
-    let authority = match server.split_once("://") {
-        Some(("grpc" | "grpc+tcp" | "http", authority)) => authority,
-        Some(("grpc+tls" | "https", _)) => {
-            return Err(unusable("TLS is not supported yet; write grpc://HOST:PORT"));
-        }
-        Some(_) => return Err(unusable("write grpc://HOST:PORT")),
-        None => server,
+    let (scheme, authority) = match server.split_once("://") {
+        Some(("grpc" | "grpc+tcp" | "http", authority)) => ("http", authority),
+        Some(("grpc+tls" | "https", authority)) => ("https", authority),
+        Some(_) => return Err(unusable("write grpc://HOST:PORT or grpc+tls://HOST:PORT")),
+        None => ("http", server),
     };
     let authority = authority.trim_end_matches('/');
     match authority.rsplit_once(':') {
         Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => {
-            Ok(format!("http://{authority}"))
+            Ok(format!("{scheme}://{authority}"))
         }
         _ => Err(unusable("a host and a port are needed; write grpc://HOST:PORT")),
     }
@@ -460,15 +465,6 @@ fn was_never_sent(status: &Status) -> bool {
     false
 }
 
-/// The cause at the bottom: "transport error" helps nobody, "connection refused" does.
-fn innermost(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause.to_string()
-}
-
 fn undecodable(error: prost::DecodeError) -> ClientError {
     ClientError::Answer { what: format!("a receipt that cannot be decoded: {error}") }
 }
@@ -485,12 +481,15 @@ mod tests {
         for address in ["grpc://db:50051", "grpc+tcp://db:50051/", "http://db:50051", "db:50051"] {
             assert_eq!(http_uri(address).unwrap(), "http://db:50051", "{address}");
         }
+        for address in ["grpc+tls://db:50051", "https://db:50051/"] {
+            assert_eq!(http_uri(address).unwrap(), "https://db:50051", "{address}");
+        }
         assert_eq!(http_uri("grpc://[::1]:7").unwrap(), "http://[::1]:7");
     }
 
     #[test]
     fn addresses_that_cannot_work_are_refused_with_a_form_to_write() {
-        for address in ["grpc+tls://db:1", "db", "grpc://:1", "grpc://db:port", "ftp://db:1", ""] {
+        for address in ["grpc+tls://db", "db", "grpc://:1", "grpc://db:port", "ftp://db:1", ""] {
             let error = http_uri(address).unwrap_err();
             assert!(matches!(error, ClientError::Address { .. }), "{address}");
             assert!(error.to_string().contains("grpc://HOST:PORT"), "{error}");

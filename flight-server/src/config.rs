@@ -8,6 +8,7 @@ use table_core::Access;
 use table_core::storage::Root;
 
 use crate::limits;
+use crate::tls::TlsIdentity;
 
 /// Port served when none is given.
 pub const DEFAULT_PORT: u16 = 50051;
@@ -17,6 +18,8 @@ pub const DEFAULT_PORT: u16 = 50051;
 pub struct ServerConfig {
     /// Where to listen. Port 0 takes any free port.
     pub listen: SocketAddr,
+    /// How the server shows who it is; `None` to listen unencrypted.
+    pub tls: Option<TlsIdentity>,
     /// What to serve: a folder, or a prefix in an object store.
     pub root: Root,
     /// Whether to write at all.
@@ -38,10 +41,17 @@ pub struct ServerConfig {
 }
 
 impl ServerConfig {
+    /// A URL for clients of a server that listens there.
+    pub fn url(&self, address: SocketAddr) -> String {
+        let scheme = if self.tls.is_some() { "grpc+tls" } else { "grpc" };
+        format!("{scheme}://{address}")
+    }
+
     /// The defaults for a root: loopback, default port.
     pub fn new(root: impl Into<Root>) -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT)),
+            tls: None,
             root: root.into(),
             access: Access::default(),
             owner_note: String::new(),

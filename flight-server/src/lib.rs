@@ -27,3 +27,4 @@ mod status;
 mod target;
 pub mod telemetry;
 mod ticket;
+pub mod tls;

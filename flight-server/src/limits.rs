@@ -19,6 +19,8 @@ pub(crate) const HEADER_LIST_BYTES_MAX: u32 = 64 << 10;
 pub(crate) const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 /// How long a ping may stay unanswered before the connection is closed.
 pub(crate) const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long a client may take to agree on TLS.
+pub(crate) const TLS_HANDSHAKE_TIME: Duration = Duration::from_secs(5);
 /// Streams open at once on one connection.
 pub(crate) const STREAMS_PER_CONNECTION_MAX: u32 = 128;
 /// Streams that a peer opened and reset before we accepted them (rapid reset).

@@ -3,7 +3,6 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::{FutureExt, Stream};
 use http::Request;
@@ -66,11 +65,11 @@ pub async fn run(
     let listener = TcpListener::bind(config.listen).await.map_err(listen_error)?;
     let address = listener.local_addr().map_err(listen_error)?;
     if config.owner_note.is_empty() {
-        config.owner_note = format!("grpc://{address}");
+        config.owner_note = config.url(address);
     }
     let engine = Engine::open(&config).await?;
     ready(address);
-    serve_engine(accepted(listener), engine, config.drain_time, shutdown).await
+    serve_engine(accepted(listener), engine, &config, shutdown).await
 }
 
 /// Opens the root and serves it on a listener that is bound already, until `shutdown` ends or nobody knows whether a commit is
@@ -86,7 +85,7 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), ServeError> {
     let engine = Engine::open(&config).await?;
-    serve_engine(accepted(listener), engine, config.drain_time, shutdown).await
+    serve_engine(accepted(listener), engine, &config, shutdown).await
 }
 
 /// Serves a root that is open already on connections of any kind, until `shutdown` ends or nobody knows whether a commit is
@@ -104,7 +103,7 @@ where
     C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
 {
     let engine = Engine::over(catalog, config)?;
-    serve_engine(connections, engine, config.drain_time, shutdown).await
+    serve_engine(connections, engine, config, shutdown).await
 }
 
 /// Ends at SIGTERM or SIGINT. The handlers are in place when this returns, so no signal after it is missed.
@@ -149,7 +148,7 @@ fn in_pieces(request: Request<Body>) -> Request<Body> {
 async fn serve_engine<C>(
     incoming: impl Stream<Item = io::Result<C>>,
     engine: Arc<Engine>,
-    drain_time: Duration,
+    config: &ServerConfig,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), ServeError>
 where
@@ -171,7 +170,12 @@ where
         // The receiver lives as long as the server does.
         let _unheard = draining.send(());
     };
-    let serving = Server::builder()
+    let drain_time = config.drain_time;
+    let mut builder = Server::builder();
+    if let Some(identity) = &config.tls {
+        builder = builder.tls_config(identity.config())?;
+    }
+    let serving = builder
         .layer(MapRequestLayer::new(cancellation::into_error))
         .layer(MapRequestLayer::new(in_pieces))
         .initial_stream_window_size(limits::STREAM_WINDOW_BYTES)

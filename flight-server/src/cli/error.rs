@@ -12,6 +12,7 @@ use crate::client::ClientError;
 use crate::server::ServeError;
 use crate::status::Committed;
 use crate::telemetry::TelemetryError;
+use crate::tls::TlsError;
 
 /// Why a command failed. Shown as `error: ...`, then `hint: ...`.
 #[derive(Debug)]
@@ -167,6 +168,12 @@ impl From<ServeError> for CliError {
 
 impl From<table_core::Error> for CliError {
     fn from(error: table_core::Error) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
+impl From<TlsError> for CliError {
+    fn from(error: TlsError) -> Self {
         Self::new(error.to_string())
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use table_core::Access;
@@ -11,6 +12,7 @@ use super::error::CliError;
 use super::root::RootArgument;
 use crate::config::ServerConfig;
 use crate::server;
+use crate::tls::TlsIdentity;
 
 /// Address listened on when none is given; what the client commands ask by default.
 pub(crate) const DEFAULT_LISTEN: &str = "127.0.0.1:50051";
@@ -29,6 +31,7 @@ says so.
 Examples:
   coverline serve --root ./coverline-data
   coverline serve --root ./coverline-data --listen 127.0.0.1:50052 --read-only
+  coverline serve --root ./coverline-data --listen 0.0.0.0:50051 --tls-cert server.pem --tls-key server.key
   AWS_REGION=eu-central-1 coverline serve --root s3://lake/coverline")]
 pub(crate) struct Arguments {
     /// Address to listen on; port 0 takes any free port.
@@ -36,6 +39,14 @@ pub(crate) struct Arguments {
     /// When the server is ready it prints one line to stdout: `listening on grpc://HOST:PORT`.
     #[arg(long, value_name = "HOST:PORT", env = "COVERLINE_LISTEN", default_value = DEFAULT_LISTEN)]
     listen: String,
+    /// Listen with TLS: PEM file of the server's certificate, those between it and its authority behind it.
+    ///
+    /// The line on stdout then says `listening on grpc+tls://HOST:PORT`, and only clients that speak TLS are served.
+    #[arg(long, value_name = "FILE", env = "COVERLINE_TLS_CERT", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// PEM file of the certificate's private key.
+    #[arg(long, value_name = "FILE", env = "COVERLINE_TLS_KEY", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
     #[command(flatten)]
     place: RootArgument,
     /// Only read: beside the server that owns the folder, or where nothing may be written.
@@ -52,8 +63,13 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Result<Outcome, CliError> {
+    let tls = match (&arguments.tls_cert, &arguments.tls_key) {
+        (Some(certificate), Some(key)) => Some(TlsIdentity::read(certificate, key)?),
+        _ => None,
+    };
     let config = ServerConfig {
         listen: resolve(&arguments.listen)?,
+        tls,
         disk_floor_bytes: arguments.disk_floor_bytes,
         access: match arguments.read_only {
             true => Access::ReadOnly { reason: ASKED_TO_READ.to_owned() },
@@ -63,17 +79,18 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Outcome, CliError> {
         ..ServerConfig::new(arguments.place.root)
     };
     let shutdown = server::shutdown_signal()?;
-    server::run(config, announce, shutdown).await?;
+    let told = config.clone();
+    server::run(config, |address| announce(&told.url(address)), shutdown).await?;
     Ok(Outcome::Done)
 }
 
 /// The line that scripts wait for.
-fn announce(address: SocketAddr) {
+fn announce(url: &str) {
     let mut stdout = io::stdout();
-    let announced = writeln!(stdout, "listening on grpc://{address}").and_then(|()| stdout.flush());
+    let announced = writeln!(stdout, "listening on {url}").and_then(|()| stdout.flush());
     if let Err(error) = announced {
         // Whoever started the server does not listen to it; clients may all the same.
-        tracing::warn!(%address, %error, "nobody reads stdout");
+        tracing::warn!(url, %error, "nobody reads stdout");
     }
 }
 

@@ -21,6 +21,9 @@ const ONLY_LOOKS: &str = "this command only reads";
 #[derive(Debug, clap::Args)]
 pub(crate) struct Target {
     /// Server to talk to [default: grpc://127.0.0.1:50051].
+    ///
+    /// With grpc+tls://HOST:PORT, the certificates in the PEM file that COVERLINE_TLS_CA names are trusted, or those of the
+    /// system.
     #[arg(long, value_name = "grpc://HOST:PORT", env = "COVERLINE_SERVER")]
     pub server: Option<String>,
     /// Work on this folder or URL (s3://BUCKET/PREFIX) directly, without a running server.

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::{Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow_flight::flight_service_client::FlightServiceClient;
@@ -60,8 +61,9 @@ impl Served {
         let shutdown = async {
             let _ = stopped.await;
         };
-        let running =
-            tokio::spawn(serve_engine(accepted(listener), engine, config.drain_time, shutdown));
+        let running = tokio::spawn(async move {
+            serve_engine(accepted(listener), engine, &config, shutdown).await
+        });
         let channel = Channel::from_shared(format!("http://{address}")).unwrap();
         let client = FlightServiceClient::new(channel.connect().await.unwrap());
         let served = Self { client, catalog, store, stop, running, _folder: folder };

@@ -5,6 +5,7 @@
 mod cutter;
 mod outcomes;
 mod place;
+mod tls;
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};

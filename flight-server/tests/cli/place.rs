@@ -10,7 +10,18 @@ use crate::cutter::Cutter;
 
 pub(crate) fn coverline() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_coverline"));
-    for name in ["SERVER", "ROOT", "DATA_DIR", "LISTEN", "LOG", "LOG_FORMAT", "DISK_FLOOR_BYTES"] {
+    for name in [
+        "SERVER",
+        "ROOT",
+        "DATA_DIR",
+        "LISTEN",
+        "LOG",
+        "LOG_FORMAT",
+        "DISK_FLOOR_BYTES",
+        "TLS_CA",
+        "TLS_CERT",
+        "TLS_KEY",
+    ] {
         command.env_remove(format!("COVERLINE_{name}"));
     }
     // A test's temporary folder may be on a nearly full disk.
@@ -27,6 +38,15 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
+    pub(crate) fn of(command: &mut Command) -> Self {
+        let output = command.output().unwrap();
+        Self {
+            code: output.status.code(),
+            stdout: output.stdout,
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
     pub(crate) fn text(&self) -> String {
         String::from_utf8(self.stdout.clone()).unwrap()
     }
@@ -55,12 +75,7 @@ impl Ended {
 }
 
 pub(crate) fn run(arguments: &[&str]) -> Ended {
-    let output = coverline().args(arguments).output().unwrap();
-    Ended {
-        code: output.status.code(),
-        stdout: output.stdout,
-        stderr: String::from_utf8(output.stderr).unwrap(),
-    }
+    Ended::of(coverline().args(arguments))
 }
 
 /// Where the tables are: `--data-dir DIR` or `--server URL`.
@@ -128,9 +143,14 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start(data_dir: &Path) -> Self {
+        Self::start_with(data_dir, &[])
+    }
+
+    pub(crate) fn start_with(data_dir: &Path, arguments: &[&Path]) -> Self {
         let mut child = coverline()
             .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
             .arg(data_dir)
+            .args(arguments)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -139,7 +159,7 @@ impl Server {
         let mut line = String::new();
         stdout.read_line(&mut line).unwrap();
         let url = line.strip_prefix("listening on ").expect("the line that says ready").trim();
-        assert!(url.starts_with("grpc://127.0.0.1:") && !url.ends_with(":0"), "{line}");
+        assert!(url.contains("://127.0.0.1:") && !url.ends_with(":0"), "{line}");
         Self { url: url.to_owned(), child, stdout }
     }
 

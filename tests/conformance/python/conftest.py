@@ -21,6 +21,8 @@ READY_SECONDS_MAX = 60.0
 STOP_SECONDS_MAX = 30.0
 UTC = datetime.timezone.utc
 DAY = datetime.datetime(2025, 3, 1, tzinfo=UTC)
+# An authority that nobody else trusts, and what it says of localhost.
+TLS = Path(__file__).resolve().parents[3] / "flight-server" / "tests" / "tls"
 SCHEMA = pa.schema([("ts", pa.timestamp("us", "UTC")), ("symbol", pa.string()), ("close", pa.float64())])
 
 
@@ -60,7 +62,7 @@ class Server:
         assert self.process.stdout is not None
         ready, _, _ = select.select([self.process.stdout], [], [], READY_SECONDS_MAX)
         line = self.process.stdout.readline().decode().strip() if ready else ""
-        if not line.startswith("listening on grpc://"):
+        if not line.startswith("listening on grpc"):
             self.process.kill()
             self.process.wait()
             self.process.stdout.close()

@@ -1,0 +1,64 @@
+//! TLS: a server that shows a certificate, commands that trust it or do not, and files that make no sense.
+
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+use crate::place::{Ended, Server, coverline, run};
+
+/// A file of `tests/tls`, whose README says what they are.
+fn pem(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tls").join(name)
+}
+
+/// `coverline query` of a server, trusting the certificates in a file.
+fn query(url: &str, trusted: &Path) -> Ended {
+    let arguments = ["query", "SELECT 41 + 1 AS n", "--format", "csv", "--server", url];
+    Ended::of(coverline().args(arguments).env("COVERLINE_TLS_CA", trusted))
+}
+
+#[test]
+fn a_server_with_a_certificate_is_spoken_to_in_tls_and_in_nothing_else() {
+    let folder = TempDir::new().unwrap();
+    let (certificate, key) = (pem("server.pem"), pem("server.key"));
+    let arguments = [Path::new("--tls-cert"), &certificate, Path::new("--tls-key"), &key];
+    let server = Server::start_with(&folder.path().join("data"), &arguments);
+    assert!(server.url.starts_with("grpc+tls://127.0.0.1:"), "{}", server.url);
+    assert_eq!(query(&server.url, &pem("ca.pem")).expect(0).text(), "n\n42\n");
+    let by_name = server.url.replace("127.0.0.1", "localhost");
+    assert_eq!(query(&by_name, &pem("ca.pem")).expect(0).text(), "n\n42\n");
+
+    // Somebody else's authority, and a client that does not encrypt.
+    query(&server.url, &pem("server.pem")).expect_error(1, &["cannot connect", "certificate"]);
+    let plain = server.url.replace("grpc+tls", "grpc");
+    query(&plain, &pem("ca.pem")).expect_error(1, &[]);
+    query(&server.url, &pem("absent.pem")).expect_error(1, &["absent.pem"]);
+    // Whoever fails so disturbs nobody.
+    assert_eq!(query(&server.url, &pem("ca.pem")).expect(0).text(), "n\n42\n");
+    server.stop();
+}
+
+#[test]
+fn a_certificate_that_cannot_be_shown_ends_the_start() {
+    let folder = TempDir::new().unwrap();
+    let data = folder.path().join("data").display().to_string();
+    let file = |name: &str| pem(name).display().to_string();
+    let empty = folder.path().join("empty.pem");
+    std::fs::write(&empty, "").unwrap();
+    let empty = empty.display().to_string();
+    for (certificate, key, parts) in [
+        (file("absent.pem"), file("server.key"), &["absent.pem", "cannot read"][..]),
+        (file("server.pem"), file("absent.key"), &["absent.key", "cannot read"]),
+        // The key is of another certificate.
+        (file("ca.pem"), file("server.key"), &["ca.pem", "server.key", "cannot be used"]),
+        (file("server.key"), file("server.key"), &["cannot be used", "PEM"]),
+        (file("server.pem"), file("server.pem"), &["cannot be used", "PEM"]),
+        (empty.clone(), file("server.key"), &["cannot be used"]),
+    ] {
+        let serve = ["serve", "--listen", "127.0.0.1:0", "--root", &data];
+        let tls = ["--tls-cert", &certificate, "--tls-key", &key];
+        run(&[&serve[..], &tls].concat()).expect_error(1, parts);
+    }
+    run(&["serve", "--tls-cert", &file("server.pem")]).expect_error(2, &["--tls-key"]);
+    assert!(!folder.path().join("data").exists(), "nothing is begun");
+}
