@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use datafusion::catalog::{CatalogProviderList, MemoryCatalogProviderList};
+use datafusion::catalog::information_schema::InformationSchemaProvider;
+use datafusion::catalog::{CatalogProviderList, MemoryCatalogProviderList, SchemaProvider};
 use datafusion::error::Result as DfResult;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::FairSpillPool;
@@ -25,7 +26,8 @@ use crate::catalog::{CATALOG_NAME, SCHEMA_NAME};
 use crate::config::ServerConfig;
 use crate::limits;
 use crate::query::functions;
-use crate::query::pins::{PinnedCatalog, PinnedSchema, Pins};
+use crate::query::information_schema::{InformationSchema, StatementCatalog};
+use crate::query::pins::{PinnedSchema, Pins};
 use crate::query::planner::Planner;
 use crate::query::plans::Plans;
 use crate::query::yielding::YieldingJoins;
@@ -129,11 +131,7 @@ impl Engine {
             max_staleness: self.max_staleness,
             cache: Arc::clone(&self.cache),
         };
-        let catalogs = MemoryCatalogProviderList::new();
-        catalogs
-            .register_catalog(CATALOG_NAME.to_owned(), Arc::new(PinnedCatalog(Arc::new(schema))));
         let mut state = self.template.clone();
-        state.register_catalog_list(Arc::new(catalogs));
         let source = Arc::clone(pins) as Arc<dyn SnapshotSource>;
         state.register_udtf("coverage", Arc::new(CoverageFunction(Arc::clone(&source))));
         state.register_udtf("gaps", Arc::new(GapsFunction(source)));
@@ -145,11 +143,25 @@ impl Engine {
 fn spill_folder(config: &ServerConfig) -> table_core::Result<SpillFolder> {
     let parent = config.spill_dir.clone().unwrap_or_else(std::env::temp_dir);
     SpillFolder::create(&parent).map_err(|error| {
+        let tables = Arc::new(schema) as Arc<dyn SchemaProvider>;
+        // What describes the tables must not hold itself.
+        let described = list(StatementCatalog { tables: Arc::clone(&tables), information: None });
+        let described = InformationSchemaProvider::new(described)
+            .with_table_functions(state.table_functions().clone());
+        let information = Some(Arc::new(InformationSchema { described }));
+        state.register_catalog_list(list(StatementCatalog { tables, information }));
         Error::new(
             ErrorKind::Unavailable,
             format!(
                 "cannot make a folder for spilled query data in \"{}\": {error}; set a spill folder",
                 parent.display()
+/// A list of the one catalog.
+fn list(catalog: StatementCatalog) -> Arc<dyn CatalogProviderList> {
+    let catalogs = MemoryCatalogProviderList::new();
+    catalogs.register_catalog(CATALOG_NAME.to_owned(), Arc::new(catalog));
+    Arc::new(catalogs)
+}
+
             ),
         )
     })
@@ -173,7 +185,8 @@ fn template(runtime: &Arc<RuntimeEnv>) -> DfResult<SessionState> {
     let mut config = SessionConfig::new()
         .with_default_catalog_and_schema(CATALOG_NAME, SCHEMA_NAME)
         .with_create_default_catalog_and_schema(false)
-        .with_information_schema(true)
+        // Ours answers more than DataFusion's, which it asks for the rest.
+        .with_information_schema(false)
         .with_target_partitions(cores)
         .with_batch_size(limits::QUERY_BATCH_ROWS);
     let options = config.options_mut();

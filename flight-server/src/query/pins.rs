@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use coverline_proto::flight::TablePin;
-use datafusion::catalog::{CatalogProvider, SchemaProvider, TableProvider};
+use datafusion::catalog::{SchemaProvider, TableProvider};
 use datafusion::common::TableReference;
 use datafusion::error::{DataFusionError, Result as DfResult};
 use futures::future::try_join_all;
@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use tonic::Status;
 use tracing::warn;
 
-use crate::catalog::{INFORMATION_SCHEMA, SCHEMA_NAME, table_name};
+use crate::catalog::{INFORMATION_SCHEMA, table_name};
 use crate::engine::Engine;
 use crate::limits;
 use crate::query::gate::{Gated, Statement};
@@ -238,20 +238,6 @@ impl SnapshotSource for Pins {
                 format!("\"{table}\" must be given as a plain string, as in coverage('prices')"),
             )))
         })
-    }
-}
-
-/// The one catalog as DataFusion sees it in one statement.
-#[derive(Debug)]
-pub(crate) struct PinnedCatalog(pub(crate) Arc<PinnedSchema>);
-
-impl CatalogProvider for PinnedCatalog {
-    fn schema_names(&self) -> Vec<String> {
-        vec![SCHEMA_NAME.to_owned()]
-    }
-
-    fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
-        (name == SCHEMA_NAME).then(|| Arc::clone(&self.0) as Arc<dyn SchemaProvider>)
     }
 }
 

@@ -84,6 +84,31 @@ def test_the_information_schema_is_there(cursor: Any, loaded: str) -> None:
     assert cursor.fetchall() == [("public",)]
 
 
+def test_the_navigation_of_power_bi_comes_to_its_end(cursor: Any, loaded: str) -> None:
+    """The queries of the connector, which asks for keys before it shows a table."""
+    cursor.execute("SELECT schema_name FROM information_schema.schemata WHERE catalog_name = 'coverline'")
+    assert ("public",) in cursor.fetchall()
+    cursor.execute("SELECT table_name, table_type FROM information_schema.tables WHERE table_schema = 'public'")
+    assert (loaded, "BASE TABLE") in cursor.fetchall()
+    cursor.execute(
+        "SELECT column_name, ordinal_position, is_nullable, data_type FROM information_schema.columns "
+        f"WHERE table_schema = 'public' AND table_name = '{loaded}' ORDER BY ordinal_position"
+    )
+    assert [row[0] for row in cursor.fetchall()] == ["ts", "symbol", "close"]
+    keys = cursor.execute(
+        "SELECT kcu.column_name, kcu.ordinal_position FROM information_schema.table_constraints tc "
+        "JOIN information_schema.key_column_usage kcu ON tc.constraint_name = kcu.constraint_name "
+        f"WHERE tc.constraint_type = 'PRIMARY KEY' AND tc.table_name = '{loaded}'"
+    )
+    assert keys.fetchall() == []
+    cursor.execute("SELECT unique_constraint_name, update_rule FROM information_schema.referential_constraints")
+    assert cursor.fetchall() == []
+    cursor.execute("SELECT table_name, column_name FROM information_schema.constraint_column_usage")
+    assert cursor.fetchall() == []
+    with pytest.raises(ProgrammingError, match="no_such_view"):
+        cursor.execute("SELECT * FROM information_schema.no_such_view")
+
+
 def test_statements_that_show_and_describe(cursor: Any, loaded: str) -> None:
     cursor.execute("SHOW TABLES")
     assert any(loaded in row for row in cursor.fetchall())
