@@ -14,6 +14,8 @@ pub mod config;
 mod demo;
 mod engine;
 mod frame;
+#[cfg(feature = "testing")]
+pub mod fuzzing;
 mod ingest;
 mod limits;
 mod metadata;

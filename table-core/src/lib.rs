@@ -12,6 +12,8 @@ pub mod clock;
 pub mod coverage;
 pub mod datafusion;
 mod error;
+#[cfg(feature = "testing")]
+pub mod fuzzing;
 pub mod guard;
 pub mod hot;
 pub mod log;

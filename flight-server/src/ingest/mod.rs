@@ -5,6 +5,8 @@
 
 mod append;
 mod decode;
+#[cfg(feature = "testing")]
+pub(crate) mod fuzzing;
 mod lz4;
 mod precheck;
 mod request;

@@ -62,7 +62,7 @@ pub(super) fn digest(framed: &[u8]) -> Digest {
 }
 
 /// Frames a payload.
-pub(super) fn encode(kind: FrameKind, previous: &Digest, payload: &[u8]) -> Bytes {
+pub(crate) fn encode(kind: FrameKind, previous: &Digest, payload: &[u8]) -> Bytes {
     let mut framed = Vec::with_capacity(HEADER_BYTES + payload.len() + CRC_BYTES);
     framed.extend_from_slice(MAGIC);
     framed.push(kind.byte());
@@ -79,7 +79,7 @@ pub(super) fn encode(kind: FrameKind, previous: &Digest, payload: &[u8]) -> Byte
 ///
 /// # Errors
 /// `Future` for a format this code does not know; `Damaged` for anything else, with what was expected and found.
-pub(super) fn decode(kind: FrameKind, framed: &Bytes, file: &str) -> Result<Frame, LogError> {
+pub(crate) fn decode(kind: FrameKind, framed: &Bytes, file: &str) -> Result<Frame, LogError> {
     let damaged = |what: String| LogError::Damaged { file: file.to_owned(), what };
     let (Some(body), Some(crc)) = (
         framed.len().checked_sub(CRC_BYTES).and_then(|end| framed.get(..end)),
