@@ -12,7 +12,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 use end_to_end::{SoakTime, reached};
-use shuttle::scheduler::{PctScheduler, RandomScheduler, ReplayScheduler, Scheduler};
+use shuttle::scheduler::{
+    PctScheduler, RandomScheduler, ReplayScheduler, Scheduler,
+    UncontrolledNondeterminismCheckScheduler,
+};
 use shuttle::{Config, FailurePersistence, MaxSteps, Runner};
 use table_core::guard::Guard;
 
@@ -78,6 +81,14 @@ pub fn find(guard: Guard, seeds_max: u64, scenario: Scenario) -> Option<(u64, St
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string));
         Some((seed, text.unwrap_or_default()))
     })
+}
+
+/// Runs so many schedules twice each, and fails where the second run had other choices than the first: then something else than
+/// the schedule decided, and no failure could be repeated.
+pub fn repeat(schedules: usize, scenario: Scenario) {
+    let random = RandomScheduler::new_from_seed(0, schedules);
+    let twice = UncontrolledNondeterminismCheckScheduler::new(random);
+    run(twice, FailurePersistence::None, scenario, &Arc::default());
 }
 
 fn run_seed(

@@ -6,7 +6,6 @@
 //! clients and what they must see; `scenarios` puts them together. All of it is there only with the feature `schedules`, which makes the
 //! engine run on shuttle.
 
-#![cfg(feature = "schedules")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -15,14 +14,24 @@
     reason = "a test in several files"
 )]
 
+#[cfg(feature = "schedules")]
 mod claims;
+#[cfg(feature = "schedules")]
 mod explore;
+#[cfg(feature = "schedules")]
 mod rows;
+#[cfg(feature = "schedules")]
 mod scenarios;
+#[cfg(feature = "schedules")]
 mod scene;
+#[cfg(feature = "schedules")]
 mod store;
+#[cfg(feature = "schedules")]
 mod tally;
 
-pub use explore::{Scenario, explore, find};
+#[cfg(feature = "schedules")]
+pub use explore::{Scenario, explore, find, repeat};
+#[cfg(feature = "schedules")]
 pub use scenarios::{appends, catalog, commits, folder, rivals, stops};
+#[cfg(feature = "schedules")]
 pub use tally::Tally;

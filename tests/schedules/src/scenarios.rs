@@ -1,7 +1,7 @@
 //! What happens in one schedule.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use coverline_proto::log as proto;
@@ -15,6 +15,9 @@ use crate::Tally;
 use crate::claims::{Claims, Company, join};
 use crate::rows::{Rows, spec};
 use crate::scene::{Scene, Seat, TABLE, below, once_in};
+
+/// A table that several servers make.
+const CONTESTED: &str = "u";
 
 /// A claim by one more client.
 fn claiming(claims: &Arc<Claims>, seat: &Seat, key: String, company: Company) -> JoinHandle<()> {
@@ -242,16 +245,19 @@ pub fn stops(tally: &Arc<Tally>) {
     });
 }
 
-/// Tables that come and go while clients look for them and commit to them.
+/// Tables that come and go while clients look for them and commit to them; where another server writes too, it makes some
+/// of the same name, and what it did is looked for.
 pub fn catalog(tally: &Arc<Tally>) {
     let tally = Arc::clone(tally);
     block_on(async move {
         let scene = Arc::new(Scene::new(&tally));
-        let seat = scene.first(TableSpec::plain(), Access::Exclusive).await;
+        let is_shared = once_in(2);
+        let access = if is_shared { Access::Shared } else { Access::Exclusive };
+        let seat = scene.first(TableSpec::plain(), access.clone()).await;
         // A server that has not opened the table yet.
         let seat = match once_in(2) {
             true => {
-                let (catalog, store) = scene.catalog(3, Access::Exclusive).await;
+                let (catalog, store) = scene.catalog(3, access.clone()).await;
                 Seat { catalog, table: seat.table, store }
             }
             false => seat,
@@ -302,11 +308,46 @@ pub fn catalog(tally: &Arc<Tally>) {
                 tally.add("tables made again");
             }));
         }
+        let made = Arc::new(AtomicU64::new(0));
+        if is_shared {
+            let (another, _) = scene.catalog(5, access).await;
+            for catalog in [Arc::clone(&seat.catalog), another] {
+                tasks.push(creating(&catalog, &made));
+            }
+            let (catalog, tally) = (Arc::clone(&seat.catalog), Arc::clone(&tally));
+            tasks.push(spawn(async move {
+                for _ in 0..3 {
+                    catalog.refresh(Duration::ZERO).await.unwrap();
+                }
+                tally.add("looks at the catalog");
+            }));
+        }
         join(&tally, tasks).await;
         let (reopened, _) = scene.catalog(4, Access::Exclusive).await;
-        assert_eq!(reopened.table_names(), [TABLE]);
-        reopened.table(TABLE).await.unwrap();
+        let names: &[&str] = if is_shared { &[TABLE, CONTESTED] } else { &[TABLE] };
+        assert_eq!(reopened.table_names(), names);
+        assert_eq!(made.load(Ordering::SeqCst), u64::from(is_shared), "tables made of one name");
+        for name in names {
+            let found = reopened.table(name).await.unwrap();
+            let known = seat.catalog.fresh_table(name, Duration::ZERO).await.unwrap();
+            assert_eq!(found.id(), known.id(), "{name}");
+        }
     });
+}
+
+/// One of several that make a table of the same name.
+fn creating(catalog: &Arc<Catalog>, made: &Arc<AtomicU64>) -> JoinHandle<()> {
+    let (catalog, made) = (Arc::clone(catalog), Arc::clone(made));
+    spawn(async move {
+        match catalog.create_table(CONTESTED, TableSpec::plain(), None, "").await {
+            Ok(created) => {
+                made.fetch_add(1, Ordering::SeqCst);
+                let found = catalog.table(CONTESTED).await.unwrap();
+                assert!(Arc::ptr_eq(&created, &found), "two handles on a new table");
+            }
+            Err(error) => assert_eq!(error.kind(), ErrorKind::AlreadyExists, "{error}"),
+        }
+    })
 }
 
 fn setting(client: u64) -> CommitBody {

@@ -61,6 +61,7 @@ fn tables_that_come_and_go() {
         "commits to a table that goes",
         "commits to a table that came",
         "commits refused by a table that is gone",
+        "looks at the catalog",
     ];
     explore("catalog", 900, catalog, &expected);
 }

@@ -1,13 +1,17 @@
-//! The tests of the exploration: with any one guard taken away from the product, some order of events is found that shows it.
+//! The tests of the exploration: with any one guard taken away from the product, some order of events is found that shows it; and
+//! a schedule decides everything, so that what was found can be repeated.
 
 #![allow(clippy::panic, reason = "tests")]
 
 use end_to_end::reached;
-use schedules::{Scenario, appends, commits, find, rivals};
+use schedules::{Scenario, appends, catalog, commits, find, repeat, rivals, stops};
 use table_core::guard::Guard;
 
 /// Seeds within which a missing guard must be noticed.
 const SEEDS_MAX: u64 = 10;
+
+/// Schedules that are run twice.
+const REPEATED: usize = 20;
 
 #[track_caller]
 fn assert_found(guard: Guard, scenario: Scenario) {
@@ -56,4 +60,11 @@ fn a_retry_that_is_not_recognised_is_found() {
 #[test]
 fn a_read_that_does_not_look_for_the_other_server_is_found() {
     assert_found(Guard::FreshReads, rivals);
+}
+
+#[test]
+fn a_schedule_decides_everything() {
+    for scenario in [commits, rivals, appends, stops, catalog] {
+        repeat(REPEATED, scenario);
+    }
 }
