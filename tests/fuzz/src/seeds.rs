@@ -193,6 +193,10 @@ fn stream(batches: &[RecordBatch], compression: Option<CompressionType>) -> Vec<
 fn streams() -> Vec<Seed> {
     let zeros: ArrayRef = Arc::new(Int64Array::from(vec![0; 1 << 14]));
     let zeros = RecordBatch::try_from_iter([("zero", zeros)]).unwrap();
+    // More than the targets allow, though no column is.
+    let much: ArrayRef = Arc::new(Int64Array::from(vec![0; 1 << 18]));
+    let names: Vec<String> = (0..20).map(|number| format!("{number}")).collect();
+    let bomb = RecordBatch::try_from_iter(names.iter().map(|name| (name, much.clone()))).unwrap();
     let (lz4, zstd) = (Some(CompressionType::LZ4_FRAME), Some(CompressionType::ZSTD));
     let of = |batches: &[RecordBatch], compression| flight::input(&stream(batches, compression));
     vec![
@@ -202,6 +206,7 @@ fn streams() -> Vec<Seed> {
         ("nested-zstd", of(&[nested_batch()], zstd)),
         ("zeros-lz4", of(std::slice::from_ref(&zeros), lz4)),
         ("zeros-zstd", of(&[zeros], zstd)),
+        ("bomb-zstd", of(&[bomb], zstd)),
     ]
 }
 

@@ -12,7 +12,7 @@ use crate::{Outcome, Target, mutate};
 
 /// Every value is in one bucket, whose edges are where arithmetic says, and buckets follow one another.
 pub static BUCKET_MATH: Target =
-    Target { name: "bucket_math", read, mutate: mutate::bytes, inputs: 700, bytes_max: 512 };
+    Target { name: "bucket_math", read, mutate: mutate::bytes, inputs: 2_500, bytes_max: 512 };
 
 /// Values of one input at most.
 const VALUES_MAX: usize = 32;
@@ -74,12 +74,34 @@ fn case(input: &[u8]) -> arbitrary::Result<Option<Case>> {
     let mut input = Unstructured::new(input);
     let index = *input.choose(&INDEXES)?;
     let zone = input.choose_index(ZONES.len())?;
-    let width = match input.int_in_range(0..=5)? {
-        0 => BucketWidth::Nanos(number(&mut input, 0)?),
-        1 => BucketWidth::Nanos([1_000_000_000, 3_600_000_000_000][input.choose_index(2)?]),
-        2 => BucketWidth::Steps(number(&mut input, 0)?.cast_unsigned()),
-        _ => {
-            use CalendarUnit::{Day, Month, Week, Year};
+    let width = width(&mut input, index)?;
+    let Ok(bucketing) = Bucketing::try_new(width, index, ZONES[zone]) else { return Ok(None) };
+    let mut values = Vec::new();
+    while !input.is_empty() && values.len() < VALUES_MAX {
+        let before = values.last().copied().unwrap_or_default();
+        let value = match bucketing.bucket_of(before) {
+            // An edge of the bucket that the value before is in.
+            Some(bucket) if input.ratio(1, 3)? => match input.arbitrary()? {
+                true => bucketing.start(bucket),
+                false => bucketing.end(bucket),
+            }
+            .wrapping_add(input.int_in_range(-1..=1)?),
+            _ => number(&mut input, before)?,
+        };
+        values.push(value);
+    }
+    Ok(Some(Case { bucketing, zone, values }))
+}
+
+/// A width that mostly goes with the index. Calendars are few: making one looks for all changes of a zone.
+fn width(input: &mut Unstructured<'_>, index: IndexType) -> arbitrary::Result<BucketWidth> {
+    use CalendarUnit::{Day, Month, Week, Year};
+    const TYPICAL: [i64; 4] = [1_000_000, 1_000_000_000, 900_000_000_000, 3_600_000_000_000];
+    let is_timestamp = matches!(index, IndexType::Timestamp(_));
+    Ok(match input.int_in_range(0..=9)? {
+        0 => BucketWidth::Nanos(number(input, 0)?),
+        1 => BucketWidth::Steps(number(input, 0)?.cast_unsigned()),
+        2 => {
             let unit = *input.choose(&[Day, Week, Month, Year])?;
             let count = match input.int_in_range(0..=3)? {
                 0 => input.arbitrary()?,
@@ -87,13 +109,9 @@ fn case(input: &[u8]) -> arbitrary::Result<Option<Case>> {
             };
             BucketWidth::Calendar { count, unit }
         }
-    };
-    let mut values = Vec::new();
-    while !input.is_empty() && values.len() < VALUES_MAX {
-        values.push(number(&mut input, values.last().copied().unwrap_or_default())?);
-    }
-    let Ok(bucketing) = Bucketing::try_new(width, index, ZONES[zone]) else { return Ok(None) };
-    Ok(Some(Case { bucketing, zone, values }))
+        _ if is_timestamp => BucketWidth::Nanos(*input.choose(&TYPICAL)?),
+        _ => BucketWidth::Steps(input.int_in_range(1..=20)?),
+    })
 }
 
 fn read(input: &[u8]) -> Outcome {
