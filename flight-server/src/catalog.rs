@@ -46,3 +46,8 @@ pub(crate) fn check_location(catalog: Option<&str>, schema: Option<&str>) -> Res
 pub(crate) fn quote(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
+
+/// The query of a whole table.
+pub(crate) fn whole_table(name: &str) -> String {
+    format!("SELECT * FROM {}", quote(name))
+}

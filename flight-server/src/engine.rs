@@ -30,6 +30,7 @@ use crate::query::information_schema::{InformationSchema, StatementCatalog};
 use crate::query::pins::{PinnedSchema, Pins};
 use crate::query::planner::Planner;
 use crate::query::plans::Plans;
+use crate::query::running::RunningQueries;
 use crate::query::yielding::YieldingJoins;
 use crate::session::PreparedStatements;
 use crate::spill::SpillFolder;
@@ -47,6 +48,7 @@ pub(crate) struct Engine {
     planner: Planner,
     plans: Plans,
     prepared: PreparedStatements,
+    running: RunningQueries,
     /// Spilled data; removed with the engine.
     _spill: SpillFolder,
 }
@@ -89,6 +91,7 @@ impl Engine {
             planner: Planner::new(),
             plans: Plans::default(),
             prepared: PreparedStatements::default(),
+            running: RunningQueries::default(),
             _spill: spill,
         }))
     }
@@ -121,6 +124,11 @@ impl Engine {
     /// Prepared statements of all clients.
     pub(crate) fn prepared(&self) -> &PreparedStatements {
         &self.prepared
+    }
+
+    /// Queries that are being fetched.
+    pub(crate) fn running(&self) -> &RunningQueries {
+        &self.running
     }
 
     /// A session in which exactly these versions are visible.

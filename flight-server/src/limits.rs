@@ -71,6 +71,11 @@ pub(crate) const PLAN_LIFE: Duration = Duration::from_secs(60);
 /// Longest statement whose plan is kept, bytes.
 pub(crate) const PLAN_SQL_BYTES_MAX: usize = 8 << 10;
 
+/// How long a query that was cancelled stays so for those who fetch it later.
+pub(crate) const CANCELLED_QUERY_TIME: Duration = Duration::from_secs(10 * 60);
+/// Cancelled queries that are remembered.
+pub(crate) const CANCELLED_QUERIES_MAX: usize = 10_000;
+
 /// How long a statement waits for the version that its caller asks for at least.
 pub(crate) const MIN_VERSION_TIME: Duration = Duration::from_secs(10);
 /// Shortest and longest pause between two looks for it.

@@ -54,7 +54,8 @@ impl CoverlineService {
         match command::parse(&descriptor)? {
             Asked::RawSql(sql) => statement::flight_info(engine, &sql, at_least, descriptor).await,
             Asked::Append(AppendTarget::Path(table)) => {
-                statement::flight_info(engine, &whole_table(&table), at_least, descriptor).await
+                let sql = catalog::whole_table(&table);
+                statement::flight_info(engine, &sql, at_least, descriptor).await
             }
             Asked::Append(_) => Err(append_is_no_query()),
             Asked::Sql(Command::CommandStatementQuery(command)) => {
@@ -75,7 +76,7 @@ impl CoverlineService {
         match command::parse(request.get_ref())? {
             Asked::RawSql(sql) => statement::schema(engine, &sql, at_least).await,
             Asked::Append(AppendTarget::Path(table)) => {
-                statement::schema(engine, &whole_table(&table), at_least).await
+                statement::schema(engine, &catalog::whole_table(&table), at_least).await
             }
             Asked::Append(_) => Err(append_is_no_query()),
             Asked::Sql(Command::CommandStatementQuery(command)) => {
@@ -207,11 +208,12 @@ impl FlightService for CoverlineService {
 
     async fn list_flights(
         &self,
-        _request: Request<Criteria>,
+        request: Request<Criteria>,
     ) -> Result<Response<Self::ListFlightsStream>, Status> {
-        Err(status::unsupported(
-            "ListFlights is not served; list tables with SHOW TABLES or Flight SQL's GetTables",
-        ))
+        let criteria = request.into_inner();
+        guarded(metadata::flights::list(&self.engine, &criteria.expression))
+            .await
+            .map(guarded_stream)
     }
 
     async fn get_flight_info(
@@ -298,10 +300,6 @@ impl FlightService for CoverlineService {
 fn put_count(record_count: i64) -> Answer<PutResult> {
     let app_metadata = DoPutUpdateResult { record_count }.encode_to_vec().into();
     stream::iter([Ok(PutResult { app_metadata })]).boxed()
-}
-
-fn whole_table(name: &str) -> String {
-    format!("SELECT * FROM {}", catalog::quote(name))
 }
 
 fn append_is_no_query() -> Status {

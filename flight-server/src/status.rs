@@ -173,6 +173,11 @@ pub(crate) fn deadline(message: impl AsRef<str>) -> Status {
     build(Code::DeadlineExceeded, "EXHAUSTED", message.as_ref(), HashMap::new(), false)
 }
 
+/// Somebody called it off.
+pub(crate) fn cancelled(message: impl AsRef<str>) -> Status {
+    build(Code::Cancelled, "CANCELLED", message.as_ref(), HashMap::new(), false)
+}
+
 /// An error of planning or running SQL.
 ///
 /// Wrappers are looked through: what the table engine said inside a scan keeps its own code.

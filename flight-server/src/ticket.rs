@@ -110,6 +110,7 @@ mod tests {
                 version: 41,
             }],
             parameters: vec![1, 2, 3].into(),
+            query_id: vec![8; 16].into(),
         });
         let update = StatementTicket::Update(UpdateTicket { record_count: 5 });
         for ticket in [query, update] {

@@ -9,6 +9,7 @@ mod drop_table;
 mod json;
 mod list_tables;
 mod log_show;
+mod renew;
 mod session;
 mod transaction;
 
@@ -29,9 +30,10 @@ const BODY_BYTES_MAX: usize = 4 << 20;
 type Answer = BoxStream<'static, Result<arrow_flight::Result, Status>>;
 
 /// Every action that is served, with what ListActions says about it.
-const ACTIONS: [(&str, &str); 9] = [
+const ACTIONS: [(&str, &str); 10] = [
     (cancel::CANCEL_FLIGHT_INFO, cancel::CANCEL_FLIGHT_INFO_TEXT),
     (cancel::CANCEL_QUERY, cancel::CANCEL_QUERY_TEXT),
+    (renew::NAME, renew::TEXT),
     (session::SET, session::SET_TEXT),
     (session::GET, session::GET_TEXT),
     (session::CLOSE, session::CLOSE_TEXT),
@@ -59,8 +61,9 @@ pub(crate) async fn call(
     }
     let catalog = engine.catalog();
     match name.as_str() {
-        cancel::CANCEL_FLIGHT_INFO => Ok(once(cancel::flight_info())),
-        cancel::CANCEL_QUERY => Ok(once(cancel::query())),
+        cancel::CANCEL_FLIGHT_INFO => cancel::flight_info(engine, &body).map(once),
+        cancel::CANCEL_QUERY => cancel::query(engine, &body).map(once),
+        renew::NAME => renew::run(engine, &body).await.map(once),
         session::SET => session::set(&body).map(once),
         session::GET => Ok(once(session::get())),
         session::CLOSE => Ok(once(session::close())),

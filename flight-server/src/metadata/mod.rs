@@ -4,6 +4,7 @@
 //! builders, whose schemas clients compare with the specification to the letter.
 
 mod catalogs;
+pub(crate) mod flights;
 mod keys;
 mod sql_info;
 mod tables;

@@ -119,8 +119,7 @@ fn capabilities(is_read_only: bool) -> Vec<(SqlInfo, Value)> {
         (SqlInfo::FlightSqlServerSubstraitMinVersion, "".into()),
         (SqlInfo::FlightSqlServerSubstraitMaxVersion, "".into()),
         (SqlInfo::FlightSqlServerTransaction, (SqlSupportedTransaction::None as i32).into()),
-        // A query is cancelled by cancelling its DoGet; there is nothing that the action could reach.
-        (SqlInfo::FlightSqlServerCancel, false.into()),
+        (SqlInfo::FlightSqlServerCancel, true.into()),
         (SqlInfo::FlightSqlServerBulkIngestion, true.into()),
         (SqlInfo::FlightSqlServerIngestTransactionsSupported, false.into()),
         (SqlInfo::FlightSqlServerStatementTimeout, statement_ttl_ms.into()),

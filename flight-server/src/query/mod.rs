@@ -12,6 +12,7 @@ pub(crate) mod plan;
 pub(crate) mod planner;
 pub(crate) mod plans;
 pub(crate) mod prepared;
+pub(crate) mod running;
 pub(crate) mod statement;
 pub(crate) mod stream;
 pub(crate) mod yielding;

@@ -60,6 +60,7 @@ pub(crate) async fn flight_info_bound(
         sql: sql.to_owned(),
         pins: prepared.pins.to_wire(),
         parameters: parameters::encode(rows).await?,
+        query_id: engine.clock().new_id().as_bytes().to_vec().into(),
     }));
     stream::flight_info(&schema, ticket, descriptor)
 }
@@ -99,8 +100,16 @@ async fn planned(
 /// Redeems a ticket: the same query, at the same versions.
 ///
 /// # Errors
-/// What planning returns; NOT_FOUND when a table or version is gone.
+/// What planning returns; NOT_FOUND when a table or version is gone; CANCELLED when the query was.
 pub(crate) async fn stream(
+    engine: &Arc<Engine>,
+    ticket: QueryTicket,
+) -> Result<BoxStream<'static, Result<Frame, Status>>, Status> {
+    let id = ticket.query_id.clone();
+    engine.running().run(&id, redeemed(engine, ticket)).await
+}
+
+async fn redeemed(
     engine: &Arc<Engine>,
     ticket: QueryTicket,
 ) -> Result<BoxStream<'static, Result<Frame, Status>>, Status> {

@@ -1,0 +1,181 @@
+//! The life of a flight beyond GetFlightInfo and DoGet: cancelled, renewed, listed.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+mod common;
+
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::Schema;
+use arrow_flight::error::FlightError;
+use arrow_flight::sql::client::FlightSqlServiceClient;
+use arrow_flight::sql::{
+    ActionCancelQueryRequest, ActionCancelQueryResult, Any, ProstMessageExt, SqlInfo,
+};
+use arrow_flight::{
+    CancelFlightInfoRequest, CancelStatus, FlightClient, FlightDescriptor, FlightInfo,
+    RenewFlightEndpointRequest, Ticket,
+};
+use bytes::Bytes;
+use common::{Server, path, prices};
+use futures::TryStreamExt;
+use prost::Message;
+use tonic::Code;
+
+/// Rows without end, and none for a long time.
+const ENDLESS: &str = "SELECT value FROM generate_series(1, 9000000000000000)";
+const SILENT: &str = "SELECT count(*) FROM generate_series(1, 9000000000000000) WHERE random() < 2";
+
+fn flight(server: &Server) -> FlightClient {
+    FlightClient::new(server.channel.clone())
+}
+
+async fn info(server: &Server, sql: &str) -> FlightInfo {
+    let descriptor = FlightDescriptor::new_cmd(sql.to_owned());
+    flight(server).get_flight_info(descriptor).await.unwrap()
+}
+
+fn ticket(info: &FlightInfo) -> Ticket {
+    info.endpoint[0].ticket.clone().unwrap()
+}
+
+fn code(error: &FlightError) -> Code {
+    match error {
+        FlightError::Tonic(status) => status.code(),
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn cancel(server: &Server, info: &FlightInfo) -> Result<CancelStatus, FlightError> {
+    let request = CancelFlightInfoRequest::new(info.clone());
+    Ok(flight(server).cancel_flight_info(request).await?.status())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_is_cancelled_while_it_is_fetched_from_another_connection() {
+    let server = Server::start().await;
+    let streaming = info(&server, ENDLESS).await;
+    let mut rows = flight(&server).do_get(ticket(&streaming)).await.unwrap();
+    assert!(rows.try_next().await.unwrap().unwrap().num_rows() > 0);
+    assert_eq!(cancel(&server, &streaming).await.unwrap(), CancelStatus::Cancelled);
+    // What was on its way still comes.
+    let ended = loop {
+        match rows.try_next().await {
+            Ok(batch) => assert!(batch.is_some(), "it must not end as if it were whole"),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(code(&ended), Code::Cancelled);
+    let late = flight(&server).do_get(ticket(&streaming)).await.err().unwrap();
+    assert_eq!(code(&late), Code::Cancelled, "a cancelled query does not come back");
+
+    // One that says nothing, through the older action.
+    let silent = info(&server, SILENT).await;
+    let mut client = flight(&server);
+    let asked = ticket(&silent);
+    let fetching = tokio::spawn(async move {
+        let rows = client.do_get(asked).await?;
+        rows.try_collect::<Vec<_>>().await
+    });
+    let request = ActionCancelQueryRequest { info: silent.encode_to_vec().into() };
+    let answer = server.raw_action("CancelQuery", request.as_any().encode_to_vec()).await.unwrap();
+    let any = Any::decode(&*answer[0]).unwrap();
+    let result: ActionCancelQueryResult = any.unpack().unwrap().unwrap();
+    assert_eq!(result.result, CancelStatus::Cancelled as i32);
+    assert_eq!(code(&fetching.await.unwrap().unwrap_err()), Code::Cancelled);
+
+    // Others go on, and SqlInfo says that there is such a thing.
+    let other = info(&server, "SELECT 1 AS n").await;
+    let rows = flight(&server).do_get(ticket(&other)).await.unwrap();
+    assert_eq!(rows.try_collect::<Vec<_>>().await.unwrap()[0].num_rows(), 1);
+    let mut sql = FlightSqlServiceClient::new(server.channel.clone());
+    let asked = sql.get_sql_info(vec![SqlInfo::FlightSqlServerCancel]).await.unwrap();
+    let rows = sql.do_get(ticket(&asked)).await.unwrap().try_collect::<Vec<_>>().await.unwrap();
+    let value = rows[0].column(1).as_union().value(0);
+    assert!(value.as_boolean().value(0));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_run_or_is_none_of_ours_is_not_cancelled() {
+    let server = Server::start().await;
+    let update = info(&server, "CREATE TABLE t (n BIGINT)").await;
+    assert_eq!(cancel(&server, &update).await.unwrap(), CancelStatus::NotCancellable);
+    assert!(server.table("t").await.is_some());
+    for nothing in [FlightInfo::new(), FlightInfo::new().with_descriptor(path(&["t"]))] {
+        let refused = cancel(&server, &nothing).await.unwrap_err();
+        assert_eq!(code(&refused), Code::InvalidArgument);
+    }
+    for body in [&b""[..], b"\xff\xff"] {
+        let refused = server.raw_action("CancelQuery", body.to_vec()).await.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument);
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_is_renewed_as_long_as_it_can_be_redeemed() {
+    let server = Server::start().await;
+    server.create_prices("prices").await;
+    server.append(path(&["prices"]), &[prices("NVDA", 0, 60)]).await.unwrap();
+    let endpoint = info(&server, "SELECT * FROM prices").await.endpoint.remove(0);
+    let request = RenewFlightEndpointRequest::new(endpoint.clone());
+    let renewed = flight(&server).renew_flight_endpoint(request.clone()).await.unwrap();
+    assert_eq!(renewed, endpoint);
+    let rows = flight(&server).do_get(renewed.ticket.unwrap()).await.unwrap();
+    assert_eq!(count(rows.try_collect().await.unwrap()), 60);
+
+    flight(&server).get_flight_info(FlightDescriptor::new_cmd("DROP TABLE prices")).await.unwrap();
+    let gone = flight(&server).renew_flight_endpoint(request).await.unwrap_err();
+    assert_eq!(code(&gone), Code::NotFound);
+    let refused = server.raw_action("RenewFlightEndpoint", Vec::new()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    server.stop().await;
+}
+
+fn count(batches: Vec<RecordBatch>) -> usize {
+    batches.iter().map(RecordBatch::num_rows).sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_are_listed_as_flights_that_can_be_fetched() {
+    let server = Server::start().await;
+    server.create_prices("prices").await;
+    server.append(path(&["prices"]), &[prices("NVDA", 0, 60)]).await.unwrap();
+    server.create_prices("prices_of_2024").await;
+    server.create_prices("Odd \"name\"").await;
+    let list = async |pattern: &'static [u8]| {
+        let listed = flight(&server).list_flights(Bytes::from_static(pattern)).await.unwrap();
+        let listed: Vec<FlightInfo> = listed.try_collect().await.unwrap();
+        listed
+    };
+    let name = |info: &FlightInfo| info.flight_descriptor.as_ref().unwrap().path.join("/");
+    let all = list(b"").await;
+    assert_eq!(
+        all.iter().map(name).collect::<Vec<_>>(),
+        ["Odd \"name\"", "prices", "prices_of_2024"]
+    );
+    assert_eq!(
+        list(b"prices%").await.iter().map(name).collect::<Vec<_>>(),
+        ["prices", "prices_of_2024"]
+    );
+    assert_eq!(list(b"none").await.len(), 0);
+
+    let listed = &all[1];
+    assert_eq!(listed.total_records, 60);
+    let schema = listed.clone().try_decode_schema().unwrap();
+    let mut rows = flight(&server).do_get(ticket(listed)).await.unwrap();
+    let mut found = 0;
+    while let Some(batch) = rows.try_next().await.unwrap() {
+        assert_eq!(*batch.schema(), schema);
+        found += batch.num_rows();
+    }
+    assert_eq!(found, 60);
+    // One that its first append is to describe has no columns yet, and rows neither.
+    assert_eq!(all[2].clone().try_decode_schema().unwrap(), Schema::empty());
+    let quoted = flight(&server).do_get(ticket(&all[0])).await.unwrap();
+    assert_eq!(count(quoted.try_collect().await.unwrap()), 0);
+
+    let refused = flight(&server).list_flights(Bytes::from_static(b"\xff")).await.err().unwrap();
+    assert_eq!(code(&refused), Code::InvalidArgument);
+    server.stop().await;
+}
