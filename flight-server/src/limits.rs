@@ -98,7 +98,7 @@ pub(crate) const RESPONSE_MESSAGE_BYTES: usize = 2 << 20;
 
 /// Prepared statements alive at once, over all clients.
 pub(crate) const PREPARED_STATEMENTS_MAX: usize = 10_000;
-/// How long an unused prepared statement lives.
+/// How long an unused prepared statement is kept, with what is bound to it. Its handle is good for longer.
 pub(crate) const PREPARED_STATEMENT_TTL: Duration = Duration::from_secs(30 * 60);
 /// Parameters of one statement.
 pub(crate) const PARAMETERS_MAX: usize = 1_000;
@@ -110,6 +110,9 @@ pub(crate) const PARAMETER_BYTES_MAX: usize = 64 << 20;
 pub(crate) const BOUND_PARAMETER_BYTES_MAX: usize = 256 << 20;
 /// Bound parameters of a query, encoded, bytes: they travel in the ticket, which a client decodes with a 4 MiB limit.
 pub(crate) const TICKET_PARAMETER_BYTES_MAX: usize = 3 << 20;
+
+/// Bound parameters, encoded, that a handle carries, bytes: it is sent with every use. More stay where they were bound.
+pub(crate) const HANDLE_PARAMETER_BYTES_MAX: usize = 16 << 10;
 
 /// Longest error message, bytes. The whole trailer must stay below the 8 KiB that clients accept.
 pub(crate) const ERROR_MESSAGE_BYTES_MAX: usize = 2 << 10;

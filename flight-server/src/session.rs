@@ -93,10 +93,12 @@ fn held_bytes(batches: &[RecordBatch]) -> usize {
     allocations.values().fold(0, |sum: usize, bytes| sum.saturating_add(*bytes))
 }
 
-/// All prepared statements of a server, by handle: 128 random bits, which nobody can guess.
+/// The prepared statements that a server keeps, by the id in their handle.
 #[derive(Debug)]
 pub(crate) struct PreparedStatements {
-    by_handle: DashMap<Uuid, Arc<PreparedStatement>>,
+    by_id: DashMap<Uuid, Arc<PreparedStatement>>,
+    /// When those were closed that were closed of late: their handles would bring them back otherwise.
+    closed: Mutex<HashMap<Uuid, Instant>>,
     /// What is bound to all of them.
     bound_bytes: Arc<AtomicUsize>,
     /// How long an unused one lives.
@@ -106,7 +108,8 @@ pub(crate) struct PreparedStatements {
 impl Default for PreparedStatements {
     fn default() -> Self {
         Self {
-            by_handle: DashMap::default(),
+            by_id: DashMap::default(),
+            closed: Mutex::default(),
             bound_bytes: Arc::default(),
             life: limits::PREPARED_STATEMENT_TTL,
         }
@@ -114,55 +117,53 @@ impl Default for PreparedStatements {
 }
 
 impl PreparedStatements {
-    /// Remembers a statement and returns its handle.
+    /// Keeps a statement.
     ///
     /// # Errors
     /// RESOURCE_EXHAUSTED when too many are alive.
     pub(crate) fn insert(
         &self,
-        handle: Uuid,
+        id: Uuid,
         sql: String,
         parameter_count: usize,
-    ) -> Result<(), Status> {
+    ) -> Result<Arc<PreparedStatement>, Status> {
         self.purge();
-        if self.by_handle.len() >= limits::PREPARED_STATEMENTS_MAX {
+        if self.by_id.len() >= limits::PREPARED_STATEMENTS_MAX {
             return Err(status::exhausted(format!(
                 "{} prepared statements are open; close those that are done",
                 limits::PREPARED_STATEMENTS_MAX
             )));
         }
-        let statement = PreparedStatement {
+        let statement = Arc::new(PreparedStatement {
             sql,
             parameter_count,
             bound: Mutex::new(Bound::nothing(&self.bound_bytes)),
             last_used: Mutex::new(Instant::now()),
-        };
-        self.by_handle.insert(handle, Arc::new(statement));
-        Ok(())
+        });
+        // Two who bring one back at the same time have the same one.
+        Ok(Arc::clone(&self.by_id.entry(id).or_insert(statement)))
     }
 
-    /// A statement by its handle.
-    ///
-    /// # Errors
-    /// NOT_FOUND for every handle that is not alive, whatever the reason.
-    pub(crate) fn get(&self, handle: &[u8]) -> Result<Arc<PreparedStatement>, Status> {
-        let found = Uuid::from_slice(handle)
-            .ok()
-            .and_then(|handle| self.by_handle.get(&handle).map(|entry| Arc::clone(entry.value())))
-            .filter(|statement| !statement.is_older_than(self.life));
-        let Some(statement) = found else {
-            return Err(status::not_found(
-                "the prepared statement is not known here: it was closed, has expired, or belongs to another server; prepare it again",
-            ));
-        };
+    /// A statement that is kept.
+    pub(crate) fn get(&self, id: Uuid) -> Option<Arc<PreparedStatement>> {
+        let found = self.by_id.get(&id).map(|entry| Arc::clone(entry.value()));
+        let statement = found.filter(|statement| !statement.is_older_than(self.life))?;
         *statement.last_used.lock() = Instant::now();
-        Ok(statement)
+        Some(statement)
     }
 
-    /// Forgets a statement; unknown handles are forgotten already.
-    pub(crate) fn remove(&self, handle: &[u8]) {
-        if let Ok(handle) = Uuid::from_slice(handle) {
-            self.by_handle.remove(&handle);
+    /// Whether a statement was closed of late.
+    pub(crate) fn is_closed(&self, id: Uuid) -> bool {
+        self.closed.lock().contains_key(&id)
+    }
+
+    /// Forgets a statement for good; one that is not known may be kept by another server.
+    pub(crate) fn close(&self, id: Uuid) {
+        self.by_id.remove(&id);
+        let mut closed = self.closed.lock();
+        closed.retain(|_, at| at.elapsed() < self.life);
+        if closed.len() < limits::PREPARED_STATEMENTS_MAX {
+            closed.insert(id, Instant::now());
         }
     }
 
@@ -192,7 +193,7 @@ impl PreparedStatements {
 
     /// Forgets the statements that nobody has used for long.
     fn purge(&self) {
-        self.by_handle.retain(|_, statement| !statement.is_older_than(self.life));
+        self.by_id.retain(|_, statement| !statement.is_older_than(self.life));
     }
 }
 
@@ -214,8 +215,10 @@ mod tests {
 
     fn open(statements: &PreparedStatements) -> (Uuid, Arc<PreparedStatement>) {
         let handle = Uuid::new_v4();
-        statements.insert(handle, "SELECT ?".to_owned(), 1).unwrap();
-        (handle, statements.get(handle.as_bytes()).unwrap())
+        let inserted = statements.insert(handle, "SELECT ?".to_owned(), 1).unwrap();
+        let found = statements.get(handle).unwrap();
+        assert!(Arc::ptr_eq(&inserted, &found));
+        (handle, found)
     }
 
     fn held(statements: &PreparedStatements) -> usize {
@@ -244,7 +247,8 @@ mod tests {
 
         let (closed, statement) = all.pop().unwrap();
         drop(statement);
-        statements.remove(closed.as_bytes());
+        statements.close(closed);
+        assert!(statements.is_closed(closed) && statements.get(closed).is_none());
         assert_eq!(held(&statements), limits::BOUND_PARAMETER_BYTES_MAX / 4 * 3);
 
         // A new statement makes those go that nobody has used for long.
@@ -252,7 +256,7 @@ mod tests {
         statements.life = Duration::ZERO;
         statements.insert(Uuid::new_v4(), "SELECT 1".to_owned(), 0).unwrap();
         assert_eq!(held(&statements), 0);
-        assert_eq!(statements.by_handle.len(), 1);
+        assert_eq!(statements.by_id.len(), 1);
     }
 
     #[test]

@@ -1,23 +1,28 @@
-//! The life of a flight beyond GetFlightInfo and DoGet: cancelled, renewed, listed.
+//! The life of a flight beyond GetFlightInfo and DoGet: cancelled, renewed, listed, prepared here and run elsewhere.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod common;
 
-use arrow::array::{AsArray, RecordBatch};
-use arrow::datatypes::Schema;
+use std::sync::Arc;
+
+use arrow::array::{AsArray, Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::{Int64Type, Schema};
 use arrow_flight::error::FlightError;
 use arrow_flight::sql::client::FlightSqlServiceClient;
 use arrow_flight::sql::{
-    ActionCancelQueryRequest, ActionCancelQueryResult, Any, ProstMessageExt, SqlInfo,
+    ActionCancelQueryRequest, ActionCancelQueryResult, ActionClosePreparedStatementRequest,
+    ActionCreatePreparedStatementRequest, ActionCreatePreparedStatementResult, Any,
+    CommandPreparedStatementQuery, CommandPreparedStatementUpdate, DoPutPreparedStatementResult,
+    DoPutUpdateResult, ProstMessageExt, SqlInfo,
 };
 use arrow_flight::{
     CancelFlightInfoRequest, CancelStatus, FlightClient, FlightDescriptor, FlightInfo,
     RenewFlightEndpointRequest, Ticket,
 };
 use bytes::Bytes;
-use common::{Server, path, prices};
-use futures::TryStreamExt;
+use common::{Server, messages, path, prices};
+use futures::{TryStreamExt, stream};
 use prost::Message;
 use tonic::Code;
 
@@ -177,5 +182,108 @@ async fn tables_are_listed_as_flights_that_can_be_fetched() {
 
     let refused = flight(&server).list_flights(Bytes::from_static(b"\xff")).await.err().unwrap();
     assert_eq!(code(&refused), Code::InvalidArgument);
+    server.stop().await;
+}
+
+async fn prepare(server: &Server, sql: &str) -> Bytes {
+    let request =
+        ActionCreatePreparedStatementRequest { query: sql.to_owned(), transaction_id: None };
+    let body = request.as_any().encode_to_vec();
+    let answers = server.raw_action("CreatePreparedStatement", body).await.unwrap();
+    let any = Any::decode(&*answers[0]).unwrap();
+    let created: ActionCreatePreparedStatementResult = any.unpack().unwrap().unwrap();
+    created.prepared_statement_handle
+}
+
+async fn close(server: &Server, handle: &Bytes) {
+    let request = ActionClosePreparedStatementRequest { prepared_statement_handle: handle.clone() };
+    let body = request.as_any().encode_to_vec();
+    server.raw_action("ClosePreparedStatement", body).await.unwrap();
+}
+
+fn prepared(handle: &Bytes) -> FlightDescriptor {
+    let command = CommandPreparedStatementQuery { prepared_statement_handle: handle.clone() };
+    FlightDescriptor::new_cmd(command.as_any().encode_to_vec())
+}
+
+fn numbers(values: Vec<i64>) -> RecordBatch {
+    RecordBatch::try_from_iter([("0", Arc::new(Int64Array::from(values)) as _)]).unwrap()
+}
+
+/// Sends rows with a command, and reads the answer.
+async fn put<M: Message + Default>(
+    server: &Server,
+    descriptor: FlightDescriptor,
+    rows: RecordBatch,
+) -> Result<M, tonic::Status> {
+    let sent = stream::iter(messages(descriptor, &[rows]));
+    let answers = server.client.clone().do_put(sent).await?.into_inner();
+    let answers: Vec<_> = answers.try_collect().await?;
+    Ok(M::decode(answers[0].app_metadata.clone()).unwrap())
+}
+
+async fn bind(server: &Server, handle: &Bytes, rows: RecordBatch) -> Bytes {
+    let bound = put(server, prepared(handle), rows).await;
+    let bound: DoPutPreparedStatementResult = bound.unwrap();
+    bound.prepared_statement_handle.unwrap()
+}
+
+async fn fetch(server: &Server, handle: &Bytes) -> Result<Vec<i64>, FlightError> {
+    let info = flight(server).get_flight_info(prepared(handle)).await?;
+    let rows = flight(server).do_get(ticket(&info)).await?;
+    let batches: Vec<RecordBatch> = rows.try_collect().await?;
+    let columns = batches.iter().map(|batch| batch.column(0).as_primitive::<Int64Type>());
+    Ok(columns.flat_map(|column| column.values().to_vec()).collect())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_prepared_statement_runs_on_another_server_and_after_a_restart() {
+    let server = Server::start().await;
+    flight(&server)
+        .get_flight_info(FlightDescriptor::new_cmd("CREATE TABLE t (n BIGINT)"))
+        .await
+        .unwrap();
+    let select = prepare(&server, "SELECT $1 + 1 AS n").await;
+    let insert = prepare(&server, "INSERT INTO t VALUES (?)").await;
+    let plain = prepare(&server, "SELECT 7").await;
+    let bound = bind(&server, &select, numbers(vec![41, 1])).await;
+    // Clients that do not take the new handle are served by what was bound under the old one.
+    assert_eq!(fetch(&server, &select).await.unwrap(), [42, 2]);
+    assert_eq!(fetch(&server, &bound).await.unwrap(), [42, 2]);
+    let measure = prepare(&server, "SELECT CAST(character_length($1) AS BIGINT) AS n").await;
+    let text = |length| {
+        let column = Arc::new(StringArray::from(vec!["x".repeat(length)])) as _;
+        RecordBatch::try_from_iter([("0", column)]).unwrap()
+    };
+    let long = bind(&server, &measure, text(50_000)).await;
+    assert_eq!(fetch(&server, &long).await.unwrap(), [50_000]);
+
+    let folder = Arc::clone(&server.folder);
+    server.stop().await;
+    let server = Server::over(folder).await;
+    assert_eq!(fetch(&server, &bound).await.unwrap(), [42, 2]);
+    assert_eq!(fetch(&server, &plain).await.unwrap(), [7]);
+    let command = CommandPreparedStatementUpdate { prepared_statement_handle: insert };
+    let descriptor = FlightDescriptor::new_cmd(command.as_any().encode_to_vec());
+    let inserted: DoPutUpdateResult = put(&server, descriptor, numbers(vec![1, 2])).await.unwrap();
+    assert_eq!(inserted.record_count, 2);
+    // What was bound elsewhere and is too much to travel has to be bound again, and then is.
+    let unbound = fetch(&server, &long).await.unwrap_err();
+    assert_eq!(code(&unbound), Code::InvalidArgument);
+    assert!(unbound.to_string().contains("none are bound"), "{unbound}");
+    let again = bind(&server, &long, text(3)).await;
+    assert_eq!(fetch(&server, &again).await.unwrap(), [3]);
+
+    // Closed is closed, under every handle that it had, and as often as one likes.
+    for _ in 0..2 {
+        close(&server, &again).await;
+    }
+    for handle in [&measure, &long, &again] {
+        let refused = fetch(&server, handle).await.unwrap_err();
+        assert_eq!(code(&refused), Code::NotFound, "{refused}");
+    }
+    assert_eq!(fetch(&server, &plain).await.unwrap(), [7]);
+    let foreign = fetch(&server, &Bytes::from_static(b"SELECT 1")).await.unwrap_err();
+    assert_eq!(code(&foreign), Code::NotFound);
     server.stop().await;
 }

@@ -3,6 +3,7 @@
 mod ddl;
 pub(crate) mod functions;
 pub(crate) mod gate;
+mod handle;
 pub(crate) mod information_schema;
 mod insert;
 pub(crate) mod min_versions;

@@ -1,6 +1,7 @@
 //! Prepared statements: handle, parameters, execution.
 //!
-//! A handle names text and bound parameters; planning happens at every use, over the newest versions.
+//! A handle names text and bound parameters; planning happens at every use, over the newest versions. A statement that is not kept
+//! here, since another server prepared it, or this one before it was started again, is kept from its first use on.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,9 +22,11 @@ use tonic::Status;
 use crate::engine::Engine;
 use crate::frame::Frame;
 use crate::query::gate::{Gated, Statement};
+use crate::query::handle::{self, Handle};
 use crate::query::min_versions::MinVersions;
 use crate::query::plan::{self, Prepared};
 use crate::query::{insert, parameters, statement, stream};
+use crate::session::PreparedStatement;
 use crate::status;
 
 /// Field 4 of `ActionCreatePreparedStatementResult`, `is_update`, which arrow-flight 59 does not know: clients that read it
@@ -44,10 +47,10 @@ pub(crate) async fn create(
     let is_update = gated.statement.is_update();
     let parameter_count = gated.parameter_count;
     let described = describe(engine, gated, at_least).await?;
-    let handle = engine.clock().new_id();
-    engine.prepared().insert(handle, sql.to_owned(), parameter_count)?;
+    let handle = Handle::new(engine.clock().new_id(), sql);
+    engine.prepared().insert(handle.id, sql.to_owned(), parameter_count)?;
     let result = ActionCreatePreparedStatementResult {
-        prepared_statement_handle: handle.as_bytes().to_vec().into(),
+        prepared_statement_handle: handle.encode(),
         dataset_schema: encode_optional(&described.dataset)?,
         parameter_schema: encode_optional(&described.parameters)?,
     };
@@ -119,7 +122,39 @@ fn parameter_field(known: &HashMap<String, Option<FieldRef>>, number: usize) -> 
 
 /// Forgets a statement; unknown handles are fine.
 pub(crate) fn close(engine: &Arc<Engine>, handle: &[u8]) {
-    engine.prepared().remove(handle);
+    if let Ok(handle) = Handle::decode(handle) {
+        engine.prepared().close(handle.id);
+    }
+}
+
+/// A statement that a handle names, kept from now on.
+struct Found {
+    handle: Handle,
+    statement: Arc<PreparedStatement>,
+}
+
+impl Found {
+    async fn by(engine: &Arc<Engine>, handle: &[u8]) -> Result<Self, Status> {
+        let handle = Handle::decode(handle)?;
+        if let Some(statement) = engine.prepared().get(handle.id) {
+            return Ok(Self { handle, statement });
+        }
+        if engine.prepared().is_closed(handle.id) {
+            return Err(handle::unknown());
+        }
+        let gated = plan::gated(engine, &handle.sql).await?;
+        let statement =
+            engine.prepared().insert(handle.id, handle.sql.clone(), gated.parameter_count)?;
+        Ok(Self { handle, statement })
+    }
+
+    /// The rows bound last: those in the handle, or else what was bound here.
+    fn parameters(&self) -> Result<Vec<RecordBatch>, Status> {
+        match self.handle.parameters.is_empty() {
+            true => Ok(self.statement.parameters()),
+            false => parameters::decode(&self.handle.parameters),
+        }
+    }
 }
 
 /// Plans the query with the bound parameters, or executes the update, exactly once.
@@ -132,9 +167,9 @@ pub(crate) async fn flight_info(
     at_least: &MinVersions,
     descriptor: FlightDescriptor,
 ) -> Result<FlightInfo, Status> {
-    let prepared = engine.prepared().get(handle)?;
-    let rows = prepared.parameters();
-    statement::flight_info_bound(engine, &prepared.sql, &rows, at_least, descriptor).await
+    let found = Found::by(engine, handle).await?;
+    let rows = found.parameters()?;
+    statement::flight_info_bound(engine, &found.statement.sql, &rows, at_least, descriptor).await
 }
 
 /// The schema of the answer.
@@ -146,8 +181,8 @@ pub(crate) async fn schema(
     handle: &[u8],
     at_least: &MinVersions,
 ) -> Result<SchemaRef, Status> {
-    let prepared = engine.prepared().get(handle)?;
-    statement::schema(engine, &prepared.sql, at_least).await
+    let found = Found::by(engine, handle).await?;
+    statement::schema(engine, &found.statement.sql, at_least).await
 }
 
 /// Runs the query for clients that use the command as a ticket.
@@ -159,9 +194,9 @@ pub(crate) async fn stream(
     handle: &[u8],
     at_least: &MinVersions,
 ) -> Result<BoxStream<'static, Result<Frame, Status>>, Status> {
-    let prepared = engine.prepared().get(handle)?;
-    let rows = prepared.parameters();
-    statement::direct_bound(engine, &prepared.sql, &rows, at_least).await
+    let found = Found::by(engine, handle).await?;
+    let rows = found.parameters()?;
+    statement::direct_bound(engine, &found.statement.sql, &rows, at_least).await
 }
 
 /// Binds parameters for the next use of a query.
@@ -174,14 +209,18 @@ pub(crate) async fn bind(
     first: FlightData,
     rest: BoxStream<'static, Result<FlightData, Status>>,
 ) -> Result<DoPutPreparedStatementResult, Status> {
-    let prepared = engine.prepared().get(handle)?;
+    let found = Found::by(engine, handle).await?;
     let rows = parameters::read(first, rest).await?;
-    parameters::check(&rows, prepared.parameter_count)?;
-    engine.prepared().bind(&prepared, &rows)?;
-    // Without a handle some clients would replace theirs by an empty one.
-    Ok(DoPutPreparedStatementResult {
-        prepared_statement_handle: Some(Bytes::copy_from_slice(handle)),
-    })
+    parameters::check(&rows, found.statement.parameter_count)?;
+    engine.prepared().bind(&found.statement, &rows)?;
+    let encoded = match parameters::encode(&rows).await {
+        Ok(encoded) => encoded,
+        // Too many, or of a kind that does not travel: they are bound here, for a client that stays here.
+        Err(_) => Bytes::new(),
+    };
+    // Without a handle some clients would replace theirs by an empty one, and others do not look at it.
+    let handle = found.handle.binding(encoded).encode();
+    Ok(DoPutPreparedStatementResult { prepared_statement_handle: Some(handle) })
 }
 
 /// Executes an update with the parameters of this stream, or else with those bound before.
@@ -197,14 +236,15 @@ pub(crate) async fn update(
     rest: BoxStream<'static, Result<FlightData, Status>>,
     at_least: &MinVersions,
 ) -> Result<i64, Status> {
-    let prepared = engine.prepared().get(handle)?;
-    if prepared.parameter_count == 0 {
-        return statement::update(engine, &prepared.sql, at_least).await;
+    let found = Found::by(engine, handle).await?;
+    let statement = &found.statement;
+    if statement.parameter_count == 0 {
+        return statement::update(engine, &statement.sql, at_least).await;
     }
     let read = parameters::read(first, rest).await.map_err(status::not_committed)?;
     let rows: Vec<RecordBatch> = match read {
-        rows if rows.is_empty() => prepared.parameters(),
+        rows if rows.is_empty() => found.parameters()?,
         rows => rows,
     };
-    statement::update_bound(engine, &prepared.sql, &rows, at_least).await
+    statement::update_bound(engine, &statement.sql, &rows, at_least).await
 }

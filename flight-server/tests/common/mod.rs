@@ -37,12 +37,16 @@ pub(crate) struct Server {
     pub channel: Channel,
     stop: Option<oneshot::Sender<()>>,
     running: JoinHandle<Result<(), ServeError>>,
-    _folder: TempDir,
+    pub folder: Arc<TempDir>,
 }
 
 impl Server {
     pub(crate) async fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::over(Arc::new(tempfile::tempdir().unwrap())).await
+    }
+
+    /// Over a folder that another one has left.
+    pub(crate) async fn over(folder: Arc<TempDir>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let config = ServerConfig { disk_floor_bytes: Some(0), ..ServerConfig::new(folder.path()) };
@@ -54,7 +58,7 @@ impl Server {
         let channel = Channel::from_shared(format!("http://{address}")).unwrap();
         let channel = channel.connect().await.unwrap();
         let client = FlightServiceClient::new(channel.clone());
-        Self { client, channel, stop: Some(stop), running, _folder: folder }
+        Self { client, channel, stop: Some(stop), running, folder }
     }
 
     pub(crate) async fn stop(mut self) {
