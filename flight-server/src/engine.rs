@@ -143,14 +143,6 @@ impl Engine {
         let source = Arc::clone(pins) as Arc<dyn SnapshotSource>;
         state.register_udtf("coverage", Arc::new(CoverageFunction(Arc::clone(&source))));
         state.register_udtf("gaps", Arc::new(GapsFunction(source)));
-        state.mark_start_execution();
-        state
-    }
-}
-
-fn spill_folder(config: &ServerConfig) -> table_core::Result<SpillFolder> {
-    let parent = config.spill_dir.clone().unwrap_or_else(std::env::temp_dir);
-    SpillFolder::create(&parent).map_err(|error| {
         let tables = Arc::new(schema) as Arc<dyn SchemaProvider>;
         // What describes the tables must not hold itself.
         let described = list(StatementCatalog { tables: Arc::clone(&tables), information: None });
@@ -158,11 +150,11 @@ fn spill_folder(config: &ServerConfig) -> table_core::Result<SpillFolder> {
             .with_table_functions(state.table_functions().clone());
         let information = Some(Arc::new(InformationSchema { described }));
         state.register_catalog_list(list(StatementCatalog { tables, information }));
-        Error::new(
-            ErrorKind::Unavailable,
-            format!(
-                "cannot make a folder for spilled query data in \"{}\": {error}; set a spill folder",
-                parent.display()
+        state.mark_start_execution();
+        state
+    }
+}
+
 /// A list of the one catalog.
 fn list(catalog: StatementCatalog) -> Arc<dyn CatalogProviderList> {
     let catalogs = MemoryCatalogProviderList::new();
@@ -170,6 +162,14 @@ fn list(catalog: StatementCatalog) -> Arc<dyn CatalogProviderList> {
     Arc::new(catalogs)
 }
 
+fn spill_folder(config: &ServerConfig) -> table_core::Result<SpillFolder> {
+    let parent = config.spill_dir.clone().unwrap_or_else(std::env::temp_dir);
+    SpillFolder::create(&parent).map_err(|error| {
+        Error::new(
+            ErrorKind::Unavailable,
+            format!(
+                "cannot make a folder for spilled query data in \"{}\": {error}; set a spill folder",
+                parent.display()
             ),
         )
     })
