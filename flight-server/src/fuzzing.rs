@@ -111,7 +111,7 @@ impl SqlPlanner {
         }
         let prepared = Prepared::newest(&self.0, gated, &MinVersions::Any).await?;
         let plan = prepared.own_query(&self.0).await?;
-        prepared.wire_schema(&self.0, &plan).await?;
+        prepared.schema(&self.0, &plan).await?;
         Ok(Some(plan.logical().clone()))
     }
 }

@@ -114,6 +114,9 @@ pub(crate) const TICKET_PARAMETER_BYTES_MAX: usize = 3 << 20;
 /// Bound parameters, encoded, that a handle carries, bytes: it is sent with every use. More stay where they were bound.
 pub(crate) const HANDLE_PARAMETER_BYTES_MAX: usize = 16 << 10;
 
+/// Endpoints of one query at most.
+pub(crate) const ENDPOINTS_MAX: usize = 64;
+
 /// Longest error message, bytes. The whole trailer must stay below the 8 KiB that clients accept.
 pub(crate) const ERROR_MESSAGE_BYTES_MAX: usize = 2 << 10;
 /// Longest value of one error detail, bytes.

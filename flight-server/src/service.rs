@@ -24,6 +24,7 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::command::{self, AppendTarget, Request as Asked};
 use crate::engine::Engine;
 use crate::frame::Frame;
+use crate::query::call::{CallOptions, WireForm};
 use crate::query::min_versions::MinVersions;
 use crate::query::{prepared, statement};
 use crate::ticket::{self, Redeemed, StatementTicket};
@@ -49,22 +50,22 @@ impl CoverlineService {
 
     async fn info(&self, request: Request<FlightDescriptor>) -> Result<FlightInfo, Status> {
         let engine = &self.engine;
-        let at_least = &MinVersions::parse(request.metadata())?;
+        let options = &CallOptions::parse(request.metadata())?;
         let descriptor = request.into_inner();
         match command::parse(&descriptor)? {
-            Asked::RawSql(sql) => statement::flight_info(engine, &sql, at_least, descriptor).await,
+            Asked::RawSql(sql) => statement::flight_info(engine, &sql, options, descriptor).await,
             Asked::Append(AppendTarget::Path(table)) => {
-                let sql = catalog::whole_table(&table);
-                statement::flight_info(engine, &sql, at_least, descriptor).await
+                statement::flight_info(engine, &catalog::whole_table(&table), options, descriptor)
+                    .await
             }
             Asked::Append(_) => Err(append_is_no_query()),
             Asked::Sql(Command::CommandStatementQuery(command)) => {
                 no_transaction(command.transaction_id.as_deref())?;
-                statement::flight_info(engine, &command.query, at_least, descriptor).await
+                statement::flight_info(engine, &command.query, options, descriptor).await
             }
             Asked::Sql(Command::CommandPreparedStatementQuery(command)) => {
                 let handle = command.prepared_statement_handle;
-                prepared::flight_info(engine, &handle, at_least, descriptor).await
+                prepared::flight_info(engine, &handle, options, descriptor).await
             }
             Asked::Sql(command) => metadata::flight_info(engine, command, descriptor).await,
         }
@@ -72,18 +73,18 @@ impl CoverlineService {
 
     async fn schema(&self, request: Request<FlightDescriptor>) -> Result<SchemaRef, Status> {
         let engine = &self.engine;
-        let at_least = &MinVersions::parse(request.metadata())?;
+        let options = &CallOptions::parse(request.metadata())?;
         match command::parse(request.get_ref())? {
-            Asked::RawSql(sql) => statement::schema(engine, &sql, at_least).await,
+            Asked::RawSql(sql) => statement::schema(engine, &sql, options).await,
             Asked::Append(AppendTarget::Path(table)) => {
-                statement::schema(engine, &catalog::whole_table(&table), at_least).await
+                statement::schema(engine, &catalog::whole_table(&table), options).await
             }
             Asked::Append(_) => Err(append_is_no_query()),
             Asked::Sql(Command::CommandStatementQuery(command)) => {
-                statement::schema(engine, &command.query, at_least).await
+                statement::schema(engine, &command.query, options).await
             }
             Asked::Sql(Command::CommandPreparedStatementQuery(command)) => {
-                prepared::schema(engine, &command.prepared_statement_handle, at_least).await
+                prepared::schema(engine, &command.prepared_statement_handle, options).await
             }
             Asked::Sql(command) => metadata::schema(engine, command).await,
         }
@@ -102,18 +103,19 @@ impl CoverlineService {
 
     async fn get(&self, request: Request<Ticket>) -> Result<Answer<Frame>, Status> {
         let engine = &self.engine;
-        let at_least = &MinVersions::parse(request.metadata())?;
+        let options = &CallOptions::parse(request.metadata())?;
         match ticket::decode(request.get_ref())? {
             // Its versions are fixed, by a call that could say what it wanted.
             Redeemed::Statement(StatementTicket::Query(query)) => {
-                statement::stream(engine, query).await
+                let form = WireForm::of_ticket(&query, request.metadata())?;
+                statement::stream(engine, query, form).await
             }
             Redeemed::Statement(StatementTicket::Update(update)) => {
                 query::count_stream(update.record_count)
             }
-            Redeemed::RawSql(sql) => statement::direct(engine, &sql, at_least).await,
+            Redeemed::RawSql(sql) => statement::direct(engine, &sql, options).await,
             Redeemed::Command(Command::CommandPreparedStatementQuery(command)) => {
-                prepared::stream(engine, &command.prepared_statement_handle, at_least).await
+                prepared::stream(engine, &command.prepared_statement_handle, options).await
             }
             Redeemed::Command(command) => metadata::stream(engine, command).await,
         }
@@ -175,8 +177,8 @@ impl CoverlineService {
             CREATE_PREPARED_STATEMENT => {
                 let command: ActionCreatePreparedStatementRequest = unpack(&action)?;
                 no_transaction(command.transaction_id.as_deref())?;
-                let at_least = MinVersions::parse(&headers)?;
-                let body = prepared::create(engine, &command.query, &at_least).await?;
+                let options = CallOptions::parse(&headers)?;
+                let body = prepared::create(engine, &command.query, &options).await?;
                 Ok(stream::iter([Ok(arrow_flight::Result { body })]).boxed())
             }
             CLOSE_PREPARED_STATEMENT => {

@@ -96,7 +96,7 @@ fn damaged() -> Status {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 mod tests {
-    use coverline_proto::flight::TablePin;
+    use coverline_proto::flight::{IndexRange, TablePin};
 
     use super::*;
 
@@ -111,6 +111,9 @@ mod tests {
             }],
             parameters: vec![1, 2, 3].into(),
             query_id: vec![8; 16].into(),
+            native_types: true,
+            compression: 2,
+            part: Some(IndexRange { from: None, to: Some(-3) }),
         });
         let update = StatementTicket::Update(UpdateTicket { record_count: 5 });
         for ticket in [query, update] {

@@ -185,6 +185,37 @@ async fn tables_are_listed_as_flights_that_can_be_fetched() {
     server.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_compressed_result_is_small_on_the_wire_and_only_for_who_asks() {
+    let server = Server::start().await;
+    let sql =
+        "SELECT repeat('a text that repeats itself, ', 10) AS s FROM generate_series(1, 20000)";
+    let bytes = async |asked: Option<&str>, read: Option<&str>| {
+        let mut client = flight(&server);
+        if let Some(kind) = asked {
+            client.add_header("x-coverline-compression", kind).unwrap();
+        }
+        let info = client.get_flight_info(FlightDescriptor::new_cmd(sql)).await.unwrap();
+        let mut request = tonic::Request::new(ticket(&info));
+        if let Some(kind) = read {
+            request.metadata_mut().insert("x-coverline-compression", kind.parse().unwrap());
+        }
+        let messages = server.client.clone().do_get(request).await.unwrap().into_inner();
+        let messages: Vec<_> = messages.try_collect().await.unwrap();
+        messages.iter().map(|message| message.data_body.len()).sum::<usize>()
+    };
+    let plain = bytes(None, None).await;
+    assert!(plain > 20_000 * 250, "{plain}");
+    for kind in ["lz4", "zstd"] {
+        for (asked, read) in [(Some(kind), None), (None, Some(kind))] {
+            let compressed = bytes(asked, read).await;
+            assert!(compressed * 10 < plain, "{kind}: {compressed} of {plain}");
+        }
+        assert_eq!(bytes(Some(kind), Some("none")).await, plain);
+    }
+    server.stop().await;
+}
+
 async fn prepare(server: &Server, sql: &str) -> Bytes {
     let request =
         ActionCreatePreparedStatementRequest { query: sql.to_owned(), transaction_id: None };
@@ -285,5 +316,98 @@ async fn a_prepared_statement_runs_on_another_server_and_after_a_restart() {
     assert_eq!(fetch(&server, &plain).await.unwrap(), [7]);
     let foreign = fetch(&server, &Bytes::from_static(b"SELECT 1")).await.unwrap_err();
     assert_eq!(code(&foreign), Code::NotFound);
+    server.stop().await;
+}
+
+/// The values of one endpoint after the other.
+async fn values(server: &Server, info: &FlightInfo) -> Vec<Vec<i64>> {
+    let mut all = Vec::new();
+    for endpoint in &info.endpoint {
+        let rows = flight(server).do_get(endpoint.ticket.clone().unwrap()).await.unwrap();
+        let batches: Vec<RecordBatch> = rows.try_collect().await.unwrap();
+        let columns = batches.iter().map(|batch| batch.column(0).as_primitive::<Int64Type>());
+        all.push(columns.flat_map(|column| column.values().to_vec()).collect());
+    }
+    all
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_comes_in_as_many_endpoints_as_are_asked_for_and_is_the_same() {
+    let server = Server::start().await;
+    let run = async |sql: &str| {
+        flight(&server).get_flight_info(FlightDescriptor::new_cmd(sql.to_owned())).await
+    };
+    run("CREATE TABLE t (n BIGINT NOT NULL, v BIGINT) WITH (index_column = 'n', bucket = '50')")
+        .await
+        .unwrap();
+    // Appends in no order, some of which lie within others.
+    for start in [400, 0, 800, 200, 600] {
+        for part in ["n < 50 OR n >= 150", "n >= 50 AND n < 150"] {
+            let insert = format!(
+                "INSERT INTO t SELECT {start} + n, n % 7 FROM (SELECT value AS n FROM generate_series(0, 199)) AS s WHERE {part}"
+            );
+            run(&insert).await.unwrap();
+        }
+    }
+    let info = async |sql: &str, endpoints: &str| {
+        let mut client = flight(&server);
+        client.add_header("x-coverline-endpoints", endpoints).unwrap();
+        client.get_flight_info(FlightDescriptor::new_cmd(sql.to_owned())).await
+    };
+    let whole = "SELECT n FROM t ORDER BY n";
+    let [expected] = &values(&server, &run(whole).await.unwrap()).await[..] else {
+        panic!("one endpoint")
+    };
+    assert_eq!(expected.len(), 1000);
+    for (sql, is_sorted) in [
+        (whole, true),
+        ("SELECT n FROM t", false),
+        ("SELECT n AS m FROM (SELECT * FROM t WHERE v < 9) AS s ORDER BY m, v", true),
+    ] {
+        for count in [2, 3, 7, 64] {
+            let info = info(sql, &count.to_string()).await.unwrap();
+            assert!((2..=count).contains(&info.endpoint.len()), "{sql}: {}", info.endpoint.len());
+            assert_eq!(info.ordered, is_sorted, "{sql}");
+            let mut found = values(&server, &info).await.concat();
+            if !is_sorted {
+                found.sort_unstable();
+            }
+            assert_eq!(&found, expected, "{sql} in {count}");
+        }
+    }
+    let descending = info("SELECT n FROM t WHERE n < 700 ORDER BY n DESC", "4").await.unwrap();
+    let found = values(&server, &descending).await.concat();
+    assert_eq!(found, expected.iter().copied().filter(|n| *n < 700).rev().collect::<Vec<_>>());
+
+    // What looks at more than one row at a time stays whole.
+    for sql in [
+        "SELECT count(*) FROM t",
+        "SELECT n FROM t ORDER BY n LIMIT 5",
+        "SELECT n FROM t ORDER BY v, n",
+        "SELECT -n AS n FROM t ORDER BY n",
+        "SELECT n - lag(n) OVER (ORDER BY n) FROM t",
+        "SELECT DISTINCT v FROM t",
+        "SELECT a.n FROM t a JOIN t b ON a.n = b.n",
+        "SELECT n FROM t WHERE n = (SELECT max(n) FROM t)",
+        "SELECT value FROM generate_series(1, 10)",
+    ] {
+        let one = info(sql, "8").await.unwrap();
+        assert_eq!(one.endpoint.len(), 1, "{sql}");
+        assert_eq!(
+            values(&server, &one).await,
+            values(&server, &run(sql).await.unwrap()).await,
+            "{sql}"
+        );
+    }
+    // One cancellation is for all of them.
+    let parts = info(whole, "4").await.unwrap();
+    assert_eq!(cancel(&server, &parts).await.unwrap(), CancelStatus::Cancelled);
+    for endpoint in parts.endpoint {
+        let refused = flight(&server).do_get(endpoint.ticket.unwrap()).await.err().unwrap();
+        assert_eq!(code(&refused), Code::Cancelled);
+    }
+    for wrong in ["0", "65", "-1", "many"] {
+        assert_eq!(code(&info(whole, wrong).await.unwrap_err()), Code::InvalidArgument, "{wrong}");
+    }
     server.stop().await;
 }

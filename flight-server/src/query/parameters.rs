@@ -17,6 +17,7 @@ use crate::engine::Engine;
 use crate::frame::Frame;
 use crate::ingest::{DecodeLimits, GuardedDecoder};
 use crate::limits;
+use crate::query::call::WireForm;
 use crate::query::plan::{Prepared, QueryPlan};
 use crate::query::stream::encode as encode_stream;
 use crate::status;
@@ -231,11 +232,12 @@ pub(crate) async fn run_all(
     prepared: Prepared,
     plan: QueryPlan,
     values: Vec<Vec<ScalarValue>>,
+    form: WireForm,
 ) -> Result<BoxStream<'static, Result<Frame, Status>>, Status> {
     let mut values = values.into_iter();
     let Some(first) = values.next() else {
-        let schema = prepared.wire_schema(engine, &plan).await?;
-        return Ok(encode_stream(schema, stream::empty()));
+        let schema = form.schema(&*prepared.schema(engine, &plan).await?);
+        return Ok(encode_stream(schema, form.compression, stream::empty()));
     };
     let (schema, batches) = prepared.execute(engine, plan.bind(first)?).await?;
     let batches = batches.map_err(|error| status::query(&error));
@@ -249,5 +251,5 @@ pub(crate) async fn run_all(
             }
         })
         .try_flatten();
-    Ok(encode_stream(schema, batches.chain(rest)))
+    Ok(encode_stream(form.schema(&schema), form.compression, batches.chain(rest)))
 }

@@ -11,7 +11,6 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::execute_stream;
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::parser::Statement as DfStatement;
-use table_core::schema::portable_schema;
 use tokio::runtime::Handle;
 use tonic::Status;
 
@@ -170,25 +169,25 @@ impl Prepared {
         Ok(plan)
     }
 
-    /// The schema that a query's stream will have on the wire.
+    /// The schema that a query's batches will have.
     ///
     /// # Errors
     /// As [`Self::logical`].
-    pub(crate) async fn wire_schema(
+    pub(crate) async fn schema(
         &self,
         engine: &Engine,
         plan: &QueryPlan,
     ) -> Result<SchemaRef, Status> {
         if let Some(optimized) = plan.optimized.get() {
-            return Ok(portable_schema(optimized.schema().as_arrow()));
+            return Ok(Arc::clone(optimized.schema().inner()));
         }
         let state = self.state.clone();
         let plan = plan.clone();
-        let job = move || Ok(portable_schema(plan.optimize(&state)?.schema().as_arrow()));
+        let job = move || Ok(Arc::clone(plan.optimize(&state)?.schema().inner()));
         engine.planner().run(job).await
     }
 
-    /// Starts a query; also returns its schema on the wire.
+    /// Starts a query; also returns the schema of its plan.
     ///
     /// # Errors
     /// As [`Self::logical`].
@@ -203,7 +202,7 @@ impl Prepared {
         let job = move || {
             let _context = runtime.enter();
             let optimized = plan.optimize(&state)?;
-            let schema = portable_schema(optimized.schema().as_arrow());
+            let schema = Arc::clone(optimized.schema().inner());
             let physical = runtime
                 .block_on(state.query_planner().create_physical_plan(optimized, &state))
                 .map_err(|error| status::query(&error))?;

@@ -89,7 +89,7 @@ async fn another_table_of_the_same_name_is_another_table() {
     let (kept, prepared) = planned(&engine, sql).await;
     assert!(!kept);
     let plan = prepared.own_query(&engine).await.unwrap();
-    let schema = prepared.wire_schema(&engine, &plan).await.unwrap();
+    let schema = prepared.schema(&engine, &plan).await.unwrap();
     assert_eq!(schema.field(0).name(), "b");
 }
 

@@ -16,11 +16,12 @@ use bytes::Bytes;
 use datafusion::logical_expr::LogicalPlan;
 use futures::stream::BoxStream;
 use prost::Message;
-use table_core::schema::{portable_schema, portable_type};
+use table_core::schema::portable_type;
 use tonic::Status;
 
 use crate::engine::Engine;
 use crate::frame::Frame;
+use crate::query::call::CallOptions;
 use crate::query::gate::{Gated, Statement};
 use crate::query::handle::{self, Handle};
 use crate::query::min_versions::MinVersions;
@@ -41,12 +42,12 @@ const IS_QUERY: [u8; 2] = [0x20, 0x00];
 pub(crate) async fn create(
     engine: &Arc<Engine>,
     sql: &str,
-    at_least: &MinVersions,
+    options: &CallOptions,
 ) -> Result<Bytes, Status> {
     let gated = plan::gated(engine, sql).await?;
     let is_update = gated.statement.is_update();
     let parameter_count = gated.parameter_count;
-    let described = describe(engine, gated, at_least).await?;
+    let described = describe(engine, gated, options).await?;
     let handle = Handle::new(engine.clock().new_id(), sql);
     engine.prepared().insert(handle.id, sql.to_owned(), parameter_count)?;
     let result = ActionCreatePreparedStatementResult {
@@ -71,23 +72,24 @@ struct Described {
 async fn describe(
     engine: &Arc<Engine>,
     gated: Gated,
-    at_least: &MinVersions,
+    options: &CallOptions,
 ) -> Result<Described, Status> {
     let count = gated.parameter_count;
     let nothing = Arc::new(Schema::empty());
     match gated.statement.clone() {
         Statement::Query(_) => {
-            let prepared = Prepared::newest(engine, gated, at_least).await?;
+            let prepared = Prepared::newest(engine, gated, &options.at_least).await?;
             let plan = prepared.own_query(engine).await?;
             // A plan may be impossible to optimise while the types of its parameters are open.
-            let dataset = match prepared.wire_schema(engine, &plan).await {
-                Err(_) if count > 0 => portable_schema(plan.logical().schema().as_arrow()),
+            let dataset = match prepared.schema(engine, &plan).await {
+                Err(_) if count > 0 => Arc::clone(plan.logical().schema().inner()),
                 other => other?,
             };
+            let dataset = options.form.schema(&dataset);
             Ok(Described { dataset, parameters: parameter_schema(plan.logical(), count)? })
         }
         Statement::Insert(statement) => {
-            let prepared = Prepared::newest(engine, gated, at_least).await?;
+            let prepared = Prepared::newest(engine, gated, &options.at_least).await?;
             let (_, plan) = insert::source(engine, &prepared, *statement).await?;
             Ok(Described { dataset: nothing, parameters: parameter_schema(&plan, count)? })
         }
@@ -164,12 +166,12 @@ impl Found {
 pub(crate) async fn flight_info(
     engine: &Arc<Engine>,
     handle: &[u8],
-    at_least: &MinVersions,
+    options: &CallOptions,
     descriptor: FlightDescriptor,
 ) -> Result<FlightInfo, Status> {
     let found = Found::by(engine, handle).await?;
     let rows = found.parameters()?;
-    statement::flight_info_bound(engine, &found.statement.sql, &rows, at_least, descriptor).await
+    statement::flight_info_bound(engine, &found.statement.sql, &rows, options, descriptor).await
 }
 
 /// The schema of the answer.
@@ -179,10 +181,10 @@ pub(crate) async fn flight_info(
 pub(crate) async fn schema(
     engine: &Arc<Engine>,
     handle: &[u8],
-    at_least: &MinVersions,
+    options: &CallOptions,
 ) -> Result<SchemaRef, Status> {
     let found = Found::by(engine, handle).await?;
-    statement::schema(engine, &found.statement.sql, at_least).await
+    statement::schema(engine, &found.statement.sql, options).await
 }
 
 /// Runs the query for clients that use the command as a ticket.
@@ -192,11 +194,11 @@ pub(crate) async fn schema(
 pub(crate) async fn stream(
     engine: &Arc<Engine>,
     handle: &[u8],
-    at_least: &MinVersions,
+    options: &CallOptions,
 ) -> Result<BoxStream<'static, Result<Frame, Status>>, Status> {
     let found = Found::by(engine, handle).await?;
     let rows = found.parameters()?;
-    statement::direct_bound(engine, &found.statement.sql, &rows, at_least).await
+    statement::direct_bound(engine, &found.statement.sql, &rows, options).await
 }
 
 /// Binds parameters for the next use of a query.

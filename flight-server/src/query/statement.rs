@@ -5,18 +5,19 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
-use arrow_flight::{FlightDescriptor, FlightInfo};
-use coverline_proto::flight::{QueryTicket, UpdateTicket};
+use arrow_flight::{FlightDescriptor, FlightEndpoint, FlightInfo, Ticket};
+use coverline_proto::flight::{IndexRange, QueryTicket, UpdateTicket};
 use futures::FutureExt;
 use futures::stream::BoxStream;
 use tonic::Status;
 
 use crate::engine::Engine;
 use crate::frame::Frame;
+use crate::query::call::{CallOptions, WireForm};
 use crate::query::gate::{Gated, Statement};
 use crate::query::min_versions::MinVersions;
-use crate::query::plan::{self, Prepared};
-use crate::query::{ddl, insert, parameters, stream};
+use crate::query::plan::{self, Prepared, QueryPlan};
+use crate::query::{ddl, insert, parameters, parts, stream};
 use crate::status;
 use crate::ticket::{self, StatementTicket};
 
@@ -27,10 +28,10 @@ use crate::ticket::{self, StatementTicket};
 pub(crate) async fn flight_info(
     engine: &Arc<Engine>,
     sql: &str,
-    at_least: &MinVersions,
+    options: &CallOptions,
     descriptor: FlightDescriptor,
 ) -> Result<FlightInfo, Status> {
-    flight_info_bound(engine, sql, &[], at_least, descriptor).await
+    flight_info_bound(engine, sql, &[], options, descriptor).await
 }
 
 /// As [`flight_info`], with rows of parameters.
@@ -41,12 +42,12 @@ pub(crate) async fn flight_info_bound(
     engine: &Arc<Engine>,
     sql: &str,
     rows: &[RecordBatch],
-    at_least: &MinVersions,
+    options: &CallOptions,
     descriptor: FlightDescriptor,
 ) -> Result<FlightInfo, Status> {
     let gated = plan::gated(engine, sql).await?;
     if gated.statement.is_update() {
-        let record_count = update_gated(engine, gated, rows, at_least).await?;
+        let record_count = update_gated(engine, gated, rows, &options.at_least).await?;
         let ticket = ticket::encode(&StatementTicket::Update(UpdateTicket { record_count }));
         let info = stream::flight_info(&stream::count_schema(), ticket, descriptor)?;
         return Ok(info.with_total_records(1));
@@ -55,14 +56,33 @@ pub(crate) async fn flight_info_bound(
     if gated.parameter_count > 0 && rows.is_empty() {
         return Err(parameters::unbound(gated.parameter_count));
     }
-    let (schema, prepared) = planned(engine, gated, rows, at_least).await?;
-    let ticket = ticket::encode(&StatementTicket::Query(QueryTicket {
+    let (schema, prepared) = planned(engine, gated, rows, options).await?;
+    let query = QueryTicket {
         sql: sql.to_owned(),
         pins: prepared.pins.to_wire(),
         parameters: parameters::encode(rows).await?,
         query_id: engine.clock().new_id().as_bytes().to_vec().into(),
-    }));
-    stream::flight_info(&schema, ticket, descriptor)
+        native_types: options.form.native_types,
+        compression: options.form.wire_compression() as i32,
+        part: None,
+    };
+    if options.endpoints < 2 || !rows.is_empty() {
+        return stream::flight_info(&schema, query_ticket(query), descriptor);
+    }
+    let plan = prepared.own_query(engine).await?;
+    let parts = parts::cut(plan.logical(), options.endpoints)?;
+    let mut tickets = parts.ranges.into_iter().map(|range| {
+        let part = (range != IndexRange::default()).then_some(range);
+        query_ticket(QueryTicket { part, ..query.clone() })
+    });
+    let first = tickets.next().unwrap_or_else(|| query_ticket(query.clone()));
+    let info = stream::flight_info(&schema, first, descriptor)?.with_ordered(parts.ordered);
+    Ok(tickets
+        .fold(info, |info, ticket| info.with_endpoint(FlightEndpoint::new().with_ticket(ticket))))
+}
+
+fn query_ticket(query: QueryTicket) -> Ticket {
+    ticket::encode(&StatementTicket::Query(query))
 }
 
 /// The schema that the answer of a statement has.
@@ -72,29 +92,29 @@ pub(crate) async fn flight_info_bound(
 pub(crate) async fn schema(
     engine: &Arc<Engine>,
     sql: &str,
-    at_least: &MinVersions,
+    options: &CallOptions,
 ) -> Result<SchemaRef, Status> {
     let gated = plan::gated(engine, sql).await?;
     if gated.statement.is_update() {
         return Ok(stream::count_schema());
     }
-    Ok(planned(engine, gated, &[], at_least).await?.0)
+    Ok(planned(engine, gated, &[], options).await?.0)
 }
 
 async fn planned(
     engine: &Arc<Engine>,
     gated: Gated,
     rows: &[RecordBatch],
-    at_least: &MinVersions,
+    options: &CallOptions,
 ) -> Result<(SchemaRef, Prepared), Status> {
-    let prepared = Prepared::newest(engine, gated, at_least).await?;
+    let prepared = Prepared::newest(engine, gated, &options.at_least).await?;
     let plan = prepared.own_query(engine).await?;
     let first = match rows {
         [] => Vec::new(),
         rows => parameters::first(rows, prepared.gated.parameter_count)?,
     };
-    let schema = prepared.wire_schema(engine, &plan.bind(first)?).await?;
-    Ok((schema, prepared))
+    let schema = prepared.schema(engine, &plan.bind(first)?).await?;
+    Ok((options.form.schema(&schema), prepared))
 }
 
 /// Redeems a ticket: the same query, at the same versions.
@@ -104,19 +124,25 @@ async fn planned(
 pub(crate) async fn stream(
     engine: &Arc<Engine>,
     ticket: QueryTicket,
+    form: WireForm,
 ) -> Result<BoxStream<'static, Result<Frame, Status>>, Status> {
     let id = ticket.query_id.clone();
-    engine.running().run(&id, redeemed(engine, ticket)).await
+    engine.running().run(&id, redeemed(engine, ticket, form)).await
 }
 
 async fn redeemed(
     engine: &Arc<Engine>,
     ticket: QueryTicket,
+    form: WireForm,
 ) -> Result<BoxStream<'static, Result<Frame, Status>>, Status> {
     let gated = plan::gated(engine, &ticket.sql).await?;
     let prepared = Prepared::at(engine, gated, &ticket.pins).await?;
     let rows = parameters::decode(&ticket.parameters)?;
-    run(engine, prepared, &rows).await
+    let mut plan = prepared.own_query(engine).await?;
+    if let Some(part) = &ticket.part {
+        plan = parts::restrict(plan.logical(), part)?.into();
+    }
+    run(engine, prepared, plan, &rows, form).await
 }
 
 /// Runs a query whose text is the ticket, at the newest versions.
@@ -126,9 +152,9 @@ async fn redeemed(
 pub(crate) async fn direct(
     engine: &Arc<Engine>,
     sql: &str,
-    at_least: &MinVersions,
+    options: &CallOptions,
 ) -> Result<BoxStream<'static, Result<Frame, Status>>, Status> {
-    direct_bound(engine, sql, &[], at_least).await
+    direct_bound(engine, sql, &[], options).await
 }
 
 /// As [`direct`], with rows of parameters.
@@ -139,21 +165,23 @@ pub(crate) async fn direct_bound(
     engine: &Arc<Engine>,
     sql: &str,
     rows: &[RecordBatch],
-    at_least: &MinVersions,
+    options: &CallOptions,
 ) -> Result<BoxStream<'static, Result<Frame, Status>>, Status> {
     let gated = plan::gated(engine, sql).await?;
-    let prepared = Prepared::newest(engine, gated, at_least).await?;
-    run(engine, prepared, rows).await
+    let prepared = Prepared::newest(engine, gated, &options.at_least).await?;
+    let plan = prepared.own_query(engine).await?;
+    run(engine, prepared, plan, rows, options.form).await
 }
 
 async fn run(
     engine: &Arc<Engine>,
     prepared: Prepared,
+    plan: QueryPlan,
     rows: &[RecordBatch],
+    form: WireForm,
 ) -> Result<BoxStream<'static, Result<Frame, Status>>, Status> {
-    let plan = prepared.own_query(engine).await?;
     let values = parameters::rows(rows, prepared.gated.parameter_count)?;
-    parameters::run_all(engine, prepared, plan, values).await
+    parameters::run_all(engine, prepared, plan, values, form).await
 }
 
 /// Executes a statement that changes something; returns the number of rows it wrote, 0 for DDL.

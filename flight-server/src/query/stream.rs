@@ -10,6 +10,7 @@ use arrow::buffer::Buffer;
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
+use arrow::ipc::CompressionType;
 use arrow::ipc::writer::{IpcWriteOptions, StreamEncoder};
 use arrow_flight::{
     FlightData, FlightDescriptor, FlightEndpoint, FlightInfo, IpcMessage, SchemaAsIpc, Ticket,
@@ -65,13 +66,17 @@ const MESSAGE_BYTES_MAX: u64 = limits::RESPONSE_MESSAGE_BYTES as u64 / 2 * 3;
 const PREFIX_BYTES: usize = 8;
 
 /// Encodes batches in exactly `schema`. Dropping the stream drops `batches`, and with it the query.
-pub(crate) fn encode<S>(schema: SchemaRef, batches: S) -> BoxStream<'static, Result<Frame, Status>>
+pub(crate) fn encode<S>(
+    schema: SchemaRef,
+    compression: Option<CompressionType>,
+    batches: S,
+) -> BoxStream<'static, Result<Frame, Status>>
 where
     S: Stream<Item = Result<RecordBatch, Status>> + Send + 'static,
 {
     let announced: FlightData = SchemaAsIpc::new(&schema, &IpcWriteOptions::default()).into();
     let first = stream::iter([Ok(Frame::from(announced))]);
-    let mut encoder = match BatchEncoder::new(schema) {
+    let mut encoder = match BatchEncoder::new(schema, compression) {
         Ok(encoder) => encoder,
         Err(status) => return first.chain(stream::iter([Err(status)])).boxed(),
     };
@@ -97,9 +102,11 @@ struct BatchEncoder {
 }
 
 impl BatchEncoder {
-    fn new(schema: SchemaRef) -> Result<Self, Status> {
+    fn new(schema: SchemaRef, compression: Option<CompressionType>) -> Result<Self, Status> {
         let failed = |error: ArrowError| status::arrow(&error);
-        let mut ipc = StreamEncoder::try_new(&schema).map_err(failed)?;
+        let options = IpcWriteOptions::default().try_with_compression(compression);
+        let options = options.map_err(failed)?;
+        let mut ipc = StreamEncoder::try_new_with_options(&schema, options).map_err(failed)?;
         // Its first answer holds the schema, which goes out by itself.
         ipc.encode(&RecordBatch::new_empty(Arc::clone(&schema))).map_err(failed)?;
         Ok(Self { schema, ipc })
@@ -214,7 +221,7 @@ pub(crate) fn count_stream(
     let column = Arc::new(Int64Array::from(vec![record_count]));
     let batch = RecordBatch::try_new(Arc::clone(&schema), vec![column])
         .map_err(|error| status::arrow(&error))?;
-    Ok(encode(schema, stream::iter([Ok(batch)])))
+    Ok(encode(schema, None, stream::iter([Ok(batch)])))
 }
 
 #[cfg(test)]
@@ -261,8 +268,10 @@ mod tests {
     /// What stock code reads of the frames, and the bytes of each message.
     async fn read(batches: Vec<RecordBatch>) -> (Vec<RecordBatch>, Vec<usize>) {
         let schema = batches[0].schema();
-        let frames: Vec<Frame> =
-            encode(schema, stream::iter(batches.into_iter().map(Ok))).try_collect().await.unwrap();
+        let frames: Vec<Frame> = encode(schema, None, stream::iter(batches.into_iter().map(Ok)))
+            .try_collect()
+            .await
+            .unwrap();
         let messages: Vec<FlightData> = frames.into_iter().map(FlightData::from).collect();
         let sizes = messages.iter().map(|message| message.data_body.len()).collect();
         let messages = stream::iter(messages.into_iter().map(Ok));
@@ -284,7 +293,7 @@ mod tests {
     fn message_sizes(lengths: impl Iterator<Item = usize>) -> Vec<usize> {
         let strings = StringArray::from_iter_values(lengths.map(|length| "x".repeat(length)));
         let batch = RecordBatch::try_from_iter([("s", Arc::new(strings) as ArrayRef)]).unwrap();
-        let mut encoder = BatchEncoder::new(batch.schema()).unwrap();
+        let mut encoder = BatchEncoder::new(batch.schema(), None).unwrap();
         let frames = encoder.encode(&batch).unwrap();
         frames.into_iter().map(|frame| FlightData::from(frame).data_body.len()).collect()
     }
@@ -319,7 +328,7 @@ mod tests {
             Ok(batch.clone()),
             Ok(batch.clone()),
         ];
-        let frames: Vec<_> = encode(batch.schema(), stream::iter(batches)).collect().await;
+        let frames: Vec<_> = encode(batch.schema(), None, stream::iter(batches)).collect().await;
         assert_eq!(frames.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, true, false]);
         let (read, sizes) = read(vec![RecordBatch::new_empty(batch.schema())]).await;
         assert!(read.is_empty() && sizes == [0]);
