@@ -22,6 +22,8 @@ pub enum Guard {
     NeverBack,
     /// A commit goes on when its caller does not (C16).
     DetachedCommits,
+    /// Several tables are shown as they were at one moment (C7).
+    OneMoment,
     /// Whoever finds a record being published waits for the end of it, since his own commit may not be part of it.
     EveryTurn,
 }

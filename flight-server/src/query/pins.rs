@@ -9,11 +9,10 @@ use coverline_proto::flight::TablePin;
 use datafusion::catalog::{SchemaProvider, TableProvider};
 use datafusion::common::TableReference;
 use datafusion::error::{DataFusionError, Result as DfResult};
-use futures::future::try_join_all;
 use table_core::datafusion::{SnapshotProvider, SnapshotSource};
 use table_core::segment::reader::SegmentCache;
 use table_core::types::Version;
-use table_core::{Catalog, Error, ErrorKind, Snapshot, Table};
+use table_core::{Catalog, Error, ErrorKind, Snapshot, Table, at_one_moment};
 use tokio::time::Instant;
 use tonic::Status;
 use tracing::warn;
@@ -99,23 +98,17 @@ impl Pins {
         if self.by_name.len() < 2 {
             return Ok(());
         }
-        for _ in 0..if looks { limits::LOOKS_MAX } else { READINGS_MAX } {
-            if looks {
-                let mut tables = Vec::with_capacity(self.by_name.len());
-                for pin in self.by_name.values() {
-                    tables.push(pin.table.refresh(Duration::ZERO));
-                }
-                try_join_all(tables).await.map_err(|error| status::core(&error))?;
-            }
-            let mut moved = false;
-            for pin in self.by_name.values_mut() {
-                let snapshot = pin.table.snapshot();
-                moved |= snapshot.version != pin.snapshot.version;
-                pin.snapshot = snapshot;
-            }
-            if !moved {
-                break;
-            }
+        let readings_max = if looks { limits::LOOKS_MAX } else { READINGS_MAX };
+        let (tables, mut snapshots): (Vec<_>, Vec<_>) = self
+            .by_name
+            .values()
+            .map(|pin| (Arc::clone(&pin.table), Arc::clone(&pin.snapshot)))
+            .unzip();
+        at_one_moment(&tables, &mut snapshots, looks, readings_max)
+            .await
+            .map_err(|error| status::core(&error))?;
+        for (pin, snapshot) in self.by_name.values_mut().zip(snapshots) {
+            pin.snapshot = snapshot;
         }
         Ok(())
     }

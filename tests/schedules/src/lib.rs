@@ -32,6 +32,6 @@ mod tally;
 #[cfg(feature = "schedules")]
 pub use explore::{Scenario, explore, find, repeat};
 #[cfg(feature = "schedules")]
-pub use scenarios::{appends, catalog, commits, folder, rivals, stops};
+pub use scenarios::{appends, catalog, commits, folder, moments, rivals, stops};
 #[cfg(feature = "schedules")]
 pub use tally::Tally;

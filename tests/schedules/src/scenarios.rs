@@ -9,12 +9,21 @@ use shuttle::future::{JoinHandle, block_on, spawn, yield_now};
 use table_core::log::record::Action;
 use table_core::schema::TableSpec;
 use table_core::storage::faults::PutFault;
-use table_core::{Access, Catalog, CatalogOptions, CommitBody, Decision, ErrorKind};
+use table_core::types::Version;
+use table_core::{
+    Access, Catalog, CatalogOptions, CommitBody, Decision, ErrorKind, Snapshot, at_one_moment,
+};
 
 use crate::Tally;
 use crate::claims::{Claims, Company, join};
 use crate::rows::{Rows, spec};
 use crate::scene::{Scene, Seat, TABLE, below, once_in};
+
+/// How often two tables are read: more than they can move here.
+const READINGS_MAX: usize = 16;
+
+/// Turns that pass while a table is opened, at most: enough for commits to it and to others.
+const PAUSE_MAX: u64 = 60;
 
 /// A table that several servers make.
 const CONTESTED: &str = "u";
@@ -350,8 +359,68 @@ fn creating(catalog: &Arc<Catalog>, made: &Arc<AtomicU64>) -> JoinHandle<()> {
     })
 }
 
-fn setting(client: u64) -> CommitBody {
-    let properties = [(client.to_string(), String::new())].into();
+/// Statements about two tables, while clients commit to the one and, once that is acknowledged, to the other.
+pub fn moments(tally: &Arc<Tally>) {
+    let tally = Arc::clone(tally);
+    block_on(async move {
+        let scene = Arc::new(Scene::new(&tally));
+        let is_shared = once_in(2);
+        let access = if is_shared { Access::Shared } else { Access::Exclusive };
+        let seat = scene.first(TableSpec::plain(), access.clone()).await;
+        let second = seat.catalog.create_table(CONTESTED, TableSpec::plain(), None, "").await;
+        let tables = [seat.table, second.unwrap()];
+        let mut tasks = Vec::new();
+        for client in 0..2_u64 {
+            let [first, second] = if is_shared && client == 1 {
+                let (catalog, _) = scene.catalog(5, Access::Shared).await;
+                [catalog.table(TABLE).await.unwrap(), catalog.table(CONTESTED).await.unwrap()]
+            } else {
+                tables.clone()
+            };
+            tasks.push(spawn(async move {
+                for number in 0..2_u64 {
+                    for table in [&first, &second] {
+                        let body = setting(format!("{client}.{number}"));
+                        table.commit(move |_| Ok(Decision::Commit(body.clone()))).await.unwrap();
+                    }
+                }
+            }));
+        }
+        for _ in 0..4 {
+            // Opening a table and waiting for a version of it take time.
+            let mut snapshots = Vec::new();
+            for table in &tables {
+                for _ in 0..below(PAUSE_MAX) {
+                    yield_now().await;
+                }
+                snapshots.push(table.snapshot());
+            }
+            let before = versions(&snapshots);
+            at_one_moment(&tables, &mut snapshots, is_shared, READINGS_MAX).await.unwrap();
+            if before != versions(&snapshots) {
+                tally.add("readings that moved");
+            }
+            let [first, second] = &snapshots[..] else { panic!("two tables have two snapshots") };
+            for key in second.properties.keys() {
+                assert!(
+                    first.properties.contains_key(key),
+                    "{key} is in {} of the second table, and not in {} of the first",
+                    second.version,
+                    first.version
+                );
+            }
+            tally.add("statements about two tables");
+        }
+        join(&tally, tasks).await;
+    });
+}
+
+fn versions(snapshots: &[Arc<Snapshot>]) -> Vec<Version> {
+    snapshots.iter().map(|snapshot| snapshot.version).collect()
+}
+
+fn setting(key: impl ToString) -> CommitBody {
+    let properties = [(key.to_string(), "set".to_owned())].into();
     CommitBody {
         operation: "append".to_owned(),
         actions: vec![Action::SetProperties(proto::SetProperties { properties })],

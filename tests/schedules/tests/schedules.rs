@@ -1,6 +1,6 @@
 //! C1, C2, C4, C6, C7, C16 and C17 in every order of events that is explored (T8).
 
-use schedules::{appends, catalog, commits, explore, folder, rivals, stops};
+use schedules::{appends, catalog, commits, explore, folder, moments, rivals, stops};
 
 #[test]
 fn commits_of_one_server() {
@@ -14,7 +14,7 @@ fn commits_of_one_server() {
         "caller gone and there",
         "steps seen by readers",
     ];
-    explore("commits", 4_000, commits, &expected);
+    explore("commits", 3_500, commits, &expected);
 }
 
 #[test]
@@ -64,6 +64,12 @@ fn tables_that_come_and_go() {
         "looks at the catalog",
     ];
     explore("catalog", 900, catalog, &expected);
+}
+
+#[test]
+fn statements_about_two_tables() {
+    let expected = ["statements about two tables", "readings that moved"];
+    explore("moments", 500, moments, &expected);
 }
 
 #[test]

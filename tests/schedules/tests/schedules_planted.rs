@@ -4,7 +4,7 @@
 #![allow(clippy::panic, reason = "tests")]
 
 use end_to_end::reached;
-use schedules::{Scenario, appends, catalog, commits, find, repeat, rivals, stops};
+use schedules::{Scenario, appends, catalog, commits, find, moments, repeat, rivals, stops};
 use table_core::guard::Guard;
 
 /// Seeds within which a missing guard must be noticed.
@@ -63,8 +63,13 @@ fn a_read_that_does_not_look_for_the_other_server_is_found() {
 }
 
 #[test]
+fn tables_that_are_not_of_one_moment_are_found() {
+    assert_found(Guard::OneMoment, moments);
+}
+
+#[test]
 fn a_schedule_decides_everything() {
-    for scenario in [commits, rivals, appends, stops, catalog] {
+    for scenario in [commits, rivals, appends, stops, catalog, moments] {
         repeat(REPEATED, scenario);
     }
 }
