@@ -30,16 +30,29 @@ const LIST_MAKERS: [&str; 2] = ["range", "generate_series"];
 pub(crate) struct SqlTypes;
 
 impl TypePlanner for SqlTypes {
-    /// TIMESTAMP without a precision means microseconds, as in PostgreSQL: nanoseconds end in the year 2262. Names of the SQL
-    /// standard for text and bytes are taken too: ADBC for Java creates its tables with CLOB columns.
+    /// TIMESTAMP and TIME without a precision mean microseconds, as in PostgreSQL: nanoseconds end in the year 2262. One of any
+    /// number of digits is of the unit that holds them. Names of the SQL standard for text and bytes are taken too: ADBC for Java
+    /// creates its tables with CLOB columns.
     fn plan_type_field(&self, sql_type: &SqlType) -> DfResult<Option<FieldRef>> {
         let data_type = match sql_type {
-            SqlType::Timestamp(None, zone) => {
+            SqlType::Timestamp(digits, zone) => {
                 let zone = match zone {
                     TimezoneInfo::Tz | TimezoneInfo::WithTimeZone => Some("UTC".into()),
                     TimezoneInfo::None | TimezoneInfo::WithoutTimeZone => None,
                 };
-                DataType::Timestamp(TimeUnit::Microsecond, zone)
+                match unit_of(*digits) {
+                    Some(unit) => DataType::Timestamp(unit, zone),
+                    None => return Ok(None),
+                }
+            }
+            SqlType::Time(digits, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone) => {
+                match unit_of(*digits) {
+                    Some(unit @ (TimeUnit::Second | TimeUnit::Millisecond)) => {
+                        DataType::Time32(unit)
+                    }
+                    Some(unit) => DataType::Time64(unit),
+                    None => return Ok(None),
+                }
             }
             SqlType::Clob(_) | SqlType::CharacterLargeObject(_) | SqlType::CharLargeObject(_) => {
                 DataType::Utf8
@@ -48,6 +61,17 @@ impl TypePlanner for SqlTypes {
             _ => return Ok(None),
         };
         Ok(Some(Arc::new(Field::new("", data_type, true))))
+    }
+}
+
+/// The unit of times with so many digits behind the second; `None` for more than there are units for.
+fn unit_of(digits: Option<u64>) -> Option<TimeUnit> {
+    match digits {
+        Some(0) => Some(TimeUnit::Second),
+        Some(1..=3) => Some(TimeUnit::Millisecond),
+        None | Some(4..=6) => Some(TimeUnit::Microsecond),
+        Some(7..=9) => Some(TimeUnit::Nanosecond),
+        Some(_) => None,
     }
 }
 
@@ -208,6 +232,31 @@ mod tests {
         ] {
             assert!(run(sql).await.is_err(), "{sql}");
         }
+    }
+
+    #[test]
+    fn times_have_as_many_digits_as_they_are_given() -> DfResult<()> {
+        use TimeUnit::{Microsecond, Millisecond, Nanosecond, Second};
+        let utc = || Some("UTC".into());
+        for (name, expected) in [
+            ("TIMESTAMP", Some(DataType::Timestamp(Microsecond, None))),
+            ("TIMESTAMP(0)", Some(DataType::Timestamp(Second, None))),
+            ("TIMESTAMP(2) WITH TIME ZONE", Some(DataType::Timestamp(Millisecond, utc()))),
+            ("TIMESTAMPTZ(5)", Some(DataType::Timestamp(Microsecond, utc()))),
+            ("TIMESTAMP(8) WITHOUT TIME ZONE", Some(DataType::Timestamp(Nanosecond, None))),
+            ("TIMESTAMP(10)", None),
+            ("TIME", Some(DataType::Time64(Microsecond))),
+            ("TIME(0)", Some(DataType::Time32(Second))),
+            ("TIME(3)", Some(DataType::Time32(Millisecond))),
+            ("TIME(6) WITHOUT TIME ZONE", Some(DataType::Time64(Microsecond))),
+            ("TIME(9)", Some(DataType::Time64(Nanosecond))),
+            ("TIME WITH TIME ZONE", None),
+        ] {
+            let sql_type = Parser::new(&GenericDialect {}).try_with_sql(name)?.parse_data_type()?;
+            let field = SqlTypes.plan_type_field(&sql_type)?;
+            assert_eq!(field.map(|field| field.data_type().clone()), expected, "{name}");
+        }
+        Ok(())
     }
 
     #[test]
