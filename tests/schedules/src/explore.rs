@@ -97,7 +97,7 @@ fn run_seed(
     scenario: Scenario,
     tally: &Arc<Tally>,
 ) -> usize {
-    if seed % 2 == 0 {
+    if seed.is_multiple_of(2) {
         let random = RandomScheduler::new_from_seed(seed, SCHEDULES_PER_SEED);
         run(random, persistence, scenario, tally)
     } else {
