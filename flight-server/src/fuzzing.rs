@@ -13,6 +13,7 @@ use tonic::metadata::MetadataMap;
 use crate::config::ServerConfig;
 use crate::engine::Engine;
 use crate::query::gate::{self, Statement};
+use crate::query::handle::Handle;
 use crate::query::min_versions::MinVersions;
 use crate::query::parameters;
 use crate::query::plan::{self, Prepared};
@@ -39,6 +40,16 @@ pub fn rewrite_ticket(bytes: Bytes) -> Result<Option<Bytes>, Status> {
         parameters::decode(&query.parameters)?;
     }
     Ok(Some(ticket::encode(&statement).ticket))
+}
+
+/// Reads the handle of a prepared statement, with the parameters in it, and writes it again.
+///
+/// # Errors
+/// As every call that takes a handle.
+pub fn rewrite_handle(bytes: &[u8]) -> Result<Bytes, Status> {
+    let handle = Handle::decode(bytes)?;
+    parameters::decode(&handle.parameters)?;
+    Ok(handle.encode())
 }
 
 /// Reads parameters as a ticket carries them for a statement that has so many; the number of rows.

@@ -4,7 +4,7 @@ pub(crate) mod call;
 mod ddl;
 pub(crate) mod functions;
 pub(crate) mod gate;
-mod handle;
+pub(crate) mod handle;
 pub(crate) mod information_schema;
 mod insert;
 pub(crate) mod min_versions;

@@ -16,7 +16,7 @@ use arrow_flight::sql::{
 use arrow_flight::{FlightData, FlightDescriptor};
 use arrow_ipc::CompressionType;
 use arrow_ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteContext, IpcWriteOptions};
-use coverline_proto::flight::{AppendCommand, QueryTicket, TablePin, UpdateTicket};
+use coverline_proto::flight::{AppendCommand, PreparedHandle, QueryTicket, TablePin, UpdateTicket};
 use prost::Message;
 use table_core::append::AppendRequest;
 use table_core::clock::SeededClock;
@@ -227,6 +227,15 @@ fn any(name: &str, value: Vec<u8>) -> Vec<u8> {
     Any { type_url, value: value.into() }.encode_to_vec()
 }
 
+fn handle(parameters: Vec<u8>) -> Vec<u8> {
+    let handle = PreparedHandle {
+        id: vec![7; 16].into(),
+        sql: "SELECT * FROM prices WHERE n = ?".into(),
+        parameters: parameters.into(),
+    };
+    any("PreparedHandle", handle.encode_to_vec())
+}
+
 fn tickets() -> Vec<Seed> {
     let ticket = |handle: Vec<u8>| {
         TicketStatementQuery { statement_handle: handle.into() }.as_any().encode_to_vec()
@@ -344,6 +353,8 @@ pub fn of(target: &Target) -> Vec<Seed> {
             ("one", [vec![1], parameters(1)].concat()),
             ("three", [vec![3], parameters(3)].concat()),
             ("none", vec![0]),
+            ("handle", handle(Vec::new())),
+            ("handle-bound", handle(parameters(1))),
         ],
         "append_id_header" => {
             text(&[("header", "\0load-2025-03-01"), ("command", "\u{1}é"), ("option", "\u{2}a b")])

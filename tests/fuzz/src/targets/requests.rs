@@ -7,7 +7,8 @@ use arrow_flight::sql::{Any, CommandStatementIngest, ProstMessageExt, TableDefin
 use bytes::Bytes;
 use coverline_proto::flight::AppendCommand;
 use flight_server::fuzzing::{
-    APPEND_ID_BYTES_MAX, Put, read_min_versions, read_parameters, read_request, rewrite_ticket,
+    APPEND_ID_BYTES_MAX, Put, read_min_versions, read_parameters, read_request, rewrite_handle,
+    rewrite_ticket,
 };
 use prost::Message;
 use tonic::metadata::{AsciiMetadataValue, MetadataMap};
@@ -33,7 +34,7 @@ pub static ANY_COMMAND_DECODE: Target = Target {
     bytes_max: 4 << 10,
 };
 
-/// Parameters are refused, or are rows of as many values as the statement takes.
+/// Handles are refused, or come back as they went; parameters are refused, or are rows of as many values as the statement takes.
 pub static PREPARED_HANDLE_PARAMS: Target = Target {
     name: "prepared_handle_params",
     read: read_prepared,
@@ -110,6 +111,16 @@ fn read_command(input: &[u8]) -> Outcome {
 }
 
 fn read_prepared(input: &[u8]) -> Outcome {
+    match rewrite_handle(input) {
+        Err(status) => drop(refused(
+            &status,
+            &[Code::NotFound, Code::InvalidArgument, Code::ResourceExhausted],
+        )),
+        Ok(written) => {
+            assert_eq!(rewrite_handle(&written).unwrap(), written);
+            return Outcome::Taken;
+        }
+    }
     let Some((count, parameters)) = input.split_first() else { return Outcome::Refused };
     match read_parameters(&Bytes::copy_from_slice(parameters), usize::from(*count)) {
         Err(status) => refused(&status, &[Code::InvalidArgument, Code::ResourceExhausted]),
