@@ -108,6 +108,15 @@ impl WireForm {
     }
 }
 
+/// The schema of several runs that follow one another: what is never NULL in one of them may be in the next.
+pub(crate) fn of_runs(sent: SchemaRef, runs: usize) -> SchemaRef {
+    if runs < 2 {
+        return sent;
+    }
+    let fields = sent.fields().iter().map(|field| field.as_ref().clone().with_nullable(true));
+    Arc::new(Schema::new(fields.collect::<Fields>()))
+}
+
 /// Whether there are dictionaries or runs in a type: how a column is encoded is no part of what a caller asks for, and takes messages
 /// of their own.
 fn is_encoded(data_type: &DataType) -> bool {

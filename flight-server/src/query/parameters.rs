@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::{FieldRef, Schema};
 use arrow_flight::FlightData;
 use arrow_flight::encode::FlightDataEncoderBuilder;
 use arrow_flight::error::FlightError;
@@ -17,7 +18,7 @@ use crate::engine::Engine;
 use crate::frame::Frame;
 use crate::ingest::{DecodeLimits, GuardedDecoder};
 use crate::limits;
-use crate::query::call::WireForm;
+use crate::query::call::{self, WireForm};
 use crate::query::plan::{Prepared, QueryPlan};
 use crate::query::stream::encode as encode_stream;
 use crate::status;
@@ -62,9 +63,14 @@ impl Collector {
         Ok(())
     }
 
-    /// What came.
+    /// What came. A stream of columns without rows is one empty batch: no rows were bound, which is not the same as nothing.
     pub(crate) fn finish(self) -> Vec<RecordBatch> {
-        self.batches
+        match self.decoder.schema() {
+            Some(schema) if self.batches.is_empty() && !schema.fields().is_empty() => {
+                vec![RecordBatch::new_empty(Arc::clone(schema))]
+            }
+            _ => self.batches,
+        }
     }
 }
 
@@ -163,7 +169,7 @@ pub(crate) fn rows(
     Ok(rows)
 }
 
-/// The values of the first row; none when there is no row.
+/// The values of the first row; nulls of the types of the columns when there is no row, and none when nothing was bound.
 ///
 /// # Errors
 /// As [`rows`].
@@ -172,9 +178,17 @@ pub(crate) fn first(
     parameter_count: usize,
 ) -> Result<Vec<ScalarValue>, Status> {
     check(batches, parameter_count)?;
-    match batches.iter().find(|batch| batch.num_rows() > 0) {
-        Some(batch) if parameter_count > 0 => values(batch, 0),
-        _ => Ok(Vec::new()),
+    if parameter_count == 0 {
+        return Ok(Vec::new());
+    }
+    match (batches.iter().find(|batch| batch.num_rows() > 0), batches.first()) {
+        (Some(batch), _) => values(batch, 0),
+        (None, Some(empty)) => {
+            let fields = empty.schema_ref().fields().iter();
+            let null = |field: &FieldRef| ScalarValue::try_from(field.data_type());
+            Ok(fields.map(|field| null(field).map_or(ScalarValue::Null, plain)).collect())
+        }
+        (None, None) => Ok(Vec::new()),
     }
 }
 
@@ -234,22 +248,44 @@ pub(crate) async fn run_all(
     values: Vec<Vec<ScalarValue>>,
     form: WireForm,
 ) -> Result<BoxStream<'static, Result<Frame, Status>>, Status> {
+    let runs = values.len();
     let mut values = values.into_iter();
     let Some(first) = values.next() else {
-        let schema = form.schema(&*prepared.schema(engine, &plan).await?);
+        let schema = form.schema(&prepared.schema(engine, &plan).await?);
         return Ok(encode_stream(schema, form.compression, stream::empty()));
     };
     let (schema, batches) = prepared.execute(engine, plan.bind(first)?).await?;
+    let sent = call::of_runs(form.schema(&schema), runs);
     let batches = batches.map_err(|error| status::query(&error));
-    let engine = Arc::clone(engine);
+    let (engine, announced) = (Arc::clone(engine), Arc::clone(&sent));
     let rest = stream::iter(values)
         .then(move |row| {
             let (engine, prepared, plan) = (Arc::clone(&engine), prepared.clone(), plan.clone());
+            let announced = Arc::clone(&announced);
             async move {
-                let (_, batches) = prepared.execute(&engine, plan.bind(row)?).await?;
+                let (schema, batches) = prepared.execute(&engine, plan.bind(row)?).await?;
+                check_types(&announced, &form.schema(&schema))?;
                 Ok::<_, Status>(batches.map_err(|error| status::query(&error)))
             }
         })
         .try_flatten();
-    Ok(encode_stream(form.schema(&schema), form.compression, batches.chain(rest)))
+    Ok(encode_stream(sent, form.compression, batches.chain(rest)))
+}
+
+/// A union may bind values of several types, which can make columns of several types.
+fn check_types(announced: &Schema, found: &Schema) -> Result<(), Status> {
+    let differing = announced
+        .fields()
+        .iter()
+        .zip(found.fields())
+        .find(|(announced, found)| !announced.data_type().equals_datatype(found.data_type()));
+    match differing {
+        None => Ok(()),
+        Some((announced, found)) => Err(status::invalid(format!(
+            "column \"{}\" is {} for the first row of parameters and {} for a later one; cast it in the statement",
+            announced.name(),
+            announced.data_type(),
+            found.data_type()
+        ))),
+    }
 }

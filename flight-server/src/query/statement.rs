@@ -13,7 +13,7 @@ use tonic::Status;
 
 use crate::engine::Engine;
 use crate::frame::Frame;
-use crate::query::call::{CallOptions, WireForm};
+use crate::query::call::{self, CallOptions, WireForm};
 use crate::query::gate::{Gated, Statement};
 use crate::query::min_versions::MinVersions;
 use crate::query::plan::{self, Prepared, QueryPlan};
@@ -113,8 +113,9 @@ async fn planned(
         [] => Vec::new(),
         rows => parameters::first(rows, prepared.gated.parameter_count)?,
     };
-    let schema = prepared.schema(engine, &plan.bind(first)?).await?;
-    Ok((options.form.schema(&schema), prepared))
+    let schema = options.form.schema(&prepared.schema(engine, &plan.bind(first)?).await?);
+    let runs = rows.iter().map(RecordBatch::num_rows).sum();
+    Ok((call::of_runs(schema, runs), prepared))
 }
 
 /// Redeems a ticket: the same query, at the same versions.
@@ -180,7 +181,10 @@ async fn run(
     rows: &[RecordBatch],
     form: WireForm,
 ) -> Result<BoxStream<'static, Result<Frame, Status>>, Status> {
-    let values = parameters::rows(rows, prepared.gated.parameter_count)?;
+    let count = prepared.gated.parameter_count;
+    let values = parameters::rows(rows, count)?;
+    // Without a row the types of the parameters are all that decides the columns.
+    let plan = if values.is_empty() { plan.bind(parameters::first(rows, count)?)? } else { plan };
     parameters::run_all(engine, prepared, plan, values, form).await
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import adbc_driver_flightsql.dbapi as adbc
@@ -101,6 +102,71 @@ def test_a_prepared_statement_runs_again_with_other_values(cursor: Any, loaded: 
     for symbol, expected in (("NVDA", 24), ("none", 0), ("AAPL", 24)):
         cursor.execute(sql, (symbol,))
         assert cursor.fetchone() == (expected,)
+
+
+UNION = pa.UnionArray.from_dense(
+    pa.array([0, 1, 0], pa.int8()), pa.array([0, 0, 1], pa.int32()), [pa.array([1, 2], pa.int64()), pa.array(["x"])], ["i", "s"]
+)
+
+
+@pytest.mark.parametrize(
+    ("bound", "found"),
+    [
+        (UNION, ["1", "x", "2"]),
+        (pa.nulls(2), [None, None]),
+        (pa.array(["a", None, "a"]).dictionary_encode(), ["a", None, "a"]),
+        (pa.array(["a", "b"], pa.string_view()), ["a", "b"]),
+        (pa.array(["a"], pa.large_string()), ["a"]),
+        (pa.array([7], pa.int8()), ["7"]),
+        (pa.array([], pa.int64()), []),
+        (pa.chunked_array([], pa.string()), []),
+    ],
+    ids=["union", "nulls", "dictionary", "views", "large", "small", "no-rows", "no-batches"],
+)
+def test_any_column_is_bound_by_its_place_and_each_row_is_a_run(connection: Any, bound: Any, found: list[str | None]) -> None:
+    # As flightsql-dbapi names them.
+    rows = pa.table({"param_1": bound})
+    with adbc_driver_manager.AdbcStatement(connection.adbc_connection) as statement:
+        statement.set_sql_query("SELECT CAST(? AS VARCHAR) AS v")
+        statement.prepare()
+        statement.bind_stream(rows.to_reader())
+        stream, _ = statement.execute_query()
+        assert pa.RecordBatchReader._import_from_c(stream.address).read_all()["v"].to_pylist() == found
+
+
+def test_rows_that_make_columns_of_several_types_are_refused(connection: Any) -> None:
+    with adbc_driver_manager.AdbcStatement(connection.adbc_connection) as statement:
+        statement.set_sql_query("SELECT ? AS v")
+        statement.prepare()
+        statement.bind_stream(pa.table({"param_1": UNION}).to_reader())
+        with pytest.raises((adbc.Error, pa.ArrowException), match="cast it in the statement"):
+            stream, _ = statement.execute_query()
+            pa.RecordBatchReader._import_from_c(stream.address).read_all()
+
+
+def test_no_rows_change_nothing(connection: Any, loaded: str, count: Callable[[str], int]) -> None:
+    rows = day_of(1).slice(0, 0)
+    with adbc_driver_manager.AdbcStatement(connection.adbc_connection) as statement:
+        statement.set_sql_query(f"INSERT INTO {loaded} VALUES (?, ?, ?)")
+        statement.prepare()
+        statement.bind_stream(rows.to_reader())
+        assert statement.execute_update() == 0
+    assert count(loaded) == 48
+
+
+def test_a_query_is_polled_for_until_all_of_it_is_there(connection: Any) -> None:
+    partitions: list[bytes] = []
+    with connection.cursor(adbc_stmt_kwargs={"adbc.statement.exec.incremental": "true"}) as cursor:
+        while True:
+            found, schema = cursor.adbc_execute_partitions("SELECT value AS n FROM generate_series(1, 1000)")
+            assert schema.names == ["n"]
+            if not found:
+                break
+            partitions += found
+    assert len(partitions) == 1
+    with connection.cursor() as cursor:
+        cursor.adbc_read_partition(partitions[0])
+        assert cursor.fetch_arrow_table().num_rows == 1000
 
 
 def test_preparing_tells_the_parameters(cursor: Any, loaded: str) -> None:
