@@ -30,10 +30,6 @@ use crate::query::{prepared, statement};
 use crate::ticket::{self, Redeemed, StatementTicket};
 use crate::{action, auth, catalog, ingest, limits, metadata, query, status};
 
-/// Action types that are answered here, by `query::prepared`.
-const CREATE_PREPARED_STATEMENT: &str = "CreatePreparedStatement";
-const CLOSE_PREPARED_STATEMENT: &str = "ClosePreparedStatement";
-
 /// A stream of messages to a client.
 pub(crate) type Answer<T> = BoxStream<'static, Result<T, Status>>;
 
@@ -174,14 +170,14 @@ impl CoverlineService {
         let engine = &self.engine;
         let (headers, _, action) = request.into_parts();
         match action.r#type.as_str() {
-            CREATE_PREPARED_STATEMENT => {
+            action::CREATE_PREPARED_STATEMENT => {
                 let command: ActionCreatePreparedStatementRequest = unpack(&action)?;
                 no_transaction(command.transaction_id.as_deref())?;
                 let options = CallOptions::parse(&headers)?;
                 let body = prepared::create(engine, &command.query, &options).await?;
                 Ok(stream::iter([Ok(arrow_flight::Result { body })]).boxed())
             }
-            CLOSE_PREPARED_STATEMENT => {
+            action::CLOSE_PREPARED_STATEMENT => {
                 let command: ActionClosePreparedStatementRequest = unpack(&action)?;
                 prepared::close(engine, &command.prepared_statement_handle);
                 Ok(stream::empty().boxed())
@@ -285,15 +281,7 @@ impl FlightService for CoverlineService {
         &self,
         _request: Request<Empty>,
     ) -> Result<Response<Self::ListActionsStream>, Status> {
-        let prepared = [
-            (CREATE_PREPARED_STATEMENT, "Prepares a statement; the answer carries its handle."),
-            (CLOSE_PREPARED_STATEMENT, "Forgets a prepared statement."),
-        ];
-        let prepared = prepared.map(|(name, description)| ActionType {
-            r#type: name.to_owned(),
-            description: description.to_owned(),
-        });
-        let all: Vec<_> = action::list().into_iter().chain(prepared).map(Ok).collect();
+        let all: Vec<_> = action::list().into_iter().map(Ok).collect();
         Ok(Response::new(stream::iter(all).boxed()))
     }
 }

@@ -29,8 +29,14 @@ const BODY_BYTES_MAX: usize = 4 << 20;
 
 type Answer = BoxStream<'static, Result<arrow_flight::Result, Status>>;
 
-/// Every action that is served, with what ListActions says about it.
-const ACTIONS: [(&str, &str); 10] = [
+/// Flight SQL's actions of prepared statements, which `service` hands to `query::prepared`.
+pub(crate) const CREATE_PREPARED_STATEMENT: &str = "CreatePreparedStatement";
+pub(crate) const CLOSE_PREPARED_STATEMENT: &str = "ClosePreparedStatement";
+
+/// Every action that is served, with what ListActions says about it. SqlInfo follows it, and `clients/README.md` is tested to.
+const ACTIONS: [(&str, &str); 12] = [
+    (CREATE_PREPARED_STATEMENT, "Prepares a statement; the answer carries its handle."),
+    (CLOSE_PREPARED_STATEMENT, "Forgets a prepared statement."),
     (cancel::CANCEL_FLIGHT_INFO, cancel::CANCEL_FLIGHT_INFO_TEXT),
     (cancel::CANCEL_QUERY, cancel::CANCEL_QUERY_TEXT),
     (renew::NAME, renew::TEXT),
@@ -92,6 +98,25 @@ fn changed(result: Result<Vec<u8>, Status>) -> Result<Answer, Status> {
     result.map(once).map_err(status::settled)
 }
 
+/// Whether an action is served.
+pub(crate) fn serves(name: &str) -> bool {
+    ACTIONS.iter().any(|(served, _)| *served == name)
+}
+
 fn once(body: Vec<u8>) -> Answer {
     stream::iter([Ok(arrow_flight::Result { body: body.into() })]).boxed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documentation_has_every_action_once_and_no_other() {
+        let documented: Vec<&str> = include_str!("../../../clients/README.md")
+            .lines()
+            .filter_map(|line| line.strip_prefix("| action `")?.split('`').next())
+            .collect();
+        assert_eq!(documented, ACTIONS.map(|(name, _)| name));
+    }
 }

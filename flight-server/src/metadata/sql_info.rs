@@ -16,7 +16,7 @@ use datafusion::logical_expr::ScalarUDF;
 use tonic::Status;
 
 use super::flight;
-use crate::limits;
+use crate::{action, limits};
 
 /// Codes in one request; there are fewer than this.
 const CODES_MAX: usize = 1_000;
@@ -105,6 +105,10 @@ fn names(functions: Vec<Arc<ScalarUDF>>) -> Value {
 fn capabilities(is_read_only: bool) -> Vec<(SqlInfo, Value)> {
     let statement_ttl_ms =
         i32::try_from(limits::PREPARED_STATEMENT_TTL.as_millis()).unwrap_or(i32::MAX);
+    let transactions = match action::serves("BeginTransaction") {
+        true => SqlSupportedTransaction::Transaction,
+        false => SqlSupportedTransaction::None,
+    };
     let mut strings = datafusion::functions::string::functions();
     strings.extend(datafusion::functions::unicode::functions());
     let read_only =
@@ -118,8 +122,8 @@ fn capabilities(is_read_only: bool) -> Vec<(SqlInfo, Value)> {
         (SqlInfo::FlightSqlServerSubstrait, false.into()),
         (SqlInfo::FlightSqlServerSubstraitMinVersion, "".into()),
         (SqlInfo::FlightSqlServerSubstraitMaxVersion, "".into()),
-        (SqlInfo::FlightSqlServerTransaction, (SqlSupportedTransaction::None as i32).into()),
-        (SqlInfo::FlightSqlServerCancel, true.into()),
+        (SqlInfo::FlightSqlServerTransaction, (transactions as i32).into()),
+        (SqlInfo::FlightSqlServerCancel, action::serves("CancelQuery").into()),
         (SqlInfo::FlightSqlServerBulkIngestion, true.into()),
         (SqlInfo::FlightSqlServerIngestTransactionsSupported, false.into()),
         (SqlInfo::FlightSqlServerStatementTimeout, statement_ttl_ms.into()),
@@ -224,7 +228,7 @@ fn capabilities(is_read_only: bool) -> Vec<(SqlInfo, Value)> {
             SqlInfo::SqlDefaultTransactionIsolation,
             (SqlTransactionIsolationLevel::SqlTransactionNone as i64).into(),
         ),
-        (SqlInfo::SqlTransactionsSupported, false.into()),
+        (SqlInfo::SqlTransactionsSupported, action::serves("BeginTransaction").into()),
         (
             SqlInfo::SqlSupportedTransactionsIsolationLevels,
             bits([SqlTransactionIsolationLevel::SqlTransactionNone as i32]),
