@@ -251,8 +251,8 @@ pub(crate) async fn run_all(
     let runs = values.len();
     let mut values = values.into_iter();
     let Some(first) = values.next() else {
-        let schema = form.schema(&prepared.schema(engine, &plan).await?);
-        return Ok(encode_stream(schema, form.compression, stream::empty()));
+        let schema = prepared.schema(engine, &plan).await?;
+        return Ok(encode_stream(form.schema(&schema), form.compression, stream::empty()));
     };
     let (schema, batches) = prepared.execute(engine, plan.bind(first)?).await?;
     let sent = call::of_runs(form.schema(&schema), runs);

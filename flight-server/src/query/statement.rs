@@ -113,9 +113,9 @@ async fn planned(
         [] => Vec::new(),
         rows => parameters::first(rows, prepared.gated.parameter_count)?,
     };
-    let schema = options.form.schema(&prepared.schema(engine, &plan.bind(first)?).await?);
+    let schema = prepared.schema(engine, &plan.bind(first)?).await?;
     let runs = rows.iter().map(RecordBatch::num_rows).sum();
-    Ok((call::of_runs(schema, runs), prepared))
+    Ok((call::of_runs(options.form.schema(&schema), runs), prepared))
 }
 
 /// Redeems a ticket: the same query, at the same versions.
