@@ -23,10 +23,10 @@ use support::fixture::Fixture;
 use support::query::{
     DAY, HOUR, START, batch, daily, files_read, plan, run, schema, spec, times, utc,
 };
+use table_core::ErrorKind;
 use table_core::coverage::CoverageDelta;
-use table_core::datafusion::{CoverageFunction, GapsFunction, SnapshotSource, find_error};
+use table_core::datafusion::{PinnedTable, SnapshotSource, find_error, table_functions};
 use table_core::types::{EntityKey, EntityValue};
-use table_core::{ErrorKind, Snapshot};
 
 #[tokio::test]
 async fn count_min_and_max_read_nothing() {
@@ -433,12 +433,12 @@ async fn pruning_never_changes_a_result() {
 
 /// Knows the table `t` only.
 #[derive(Debug)]
-struct OneTable(Arc<Snapshot>);
+struct OneTable(PinnedTable);
 
 impl SnapshotSource for OneTable {
-    fn snapshot(&self, table: &str) -> datafusion::error::Result<Arc<Snapshot>> {
+    fn pinned(&self, table: &str) -> datafusion::error::Result<PinnedTable> {
         match table {
-            "t" => Ok(Arc::clone(&self.0)),
+            "t" => Ok(self.0.clone()),
             other => datafusion::common::plan_err!("table \"{other}\" not found"),
         }
     }
@@ -456,9 +456,15 @@ async fn covered() -> SessionContext {
     }
     snapshot.coverage.add(&delta);
     let session = SessionContext::new();
-    let source = Arc::new(OneTable(Arc::new(snapshot)));
-    session.register_udtf("coverage", Arc::new(CoverageFunction(Arc::clone(&source) as _)));
-    session.register_udtf("gaps", Arc::new(GapsFunction(source)));
+    let pinned = PinnedTable {
+        name: "t".to_owned(),
+        snapshot: Arc::new(snapshot),
+        store: Arc::clone(&table.store),
+    };
+    let source: Arc<dyn SnapshotSource> = Arc::new(OneTable(pinned));
+    for (name, function) in table_functions(&source) {
+        session.register_udtf(name, function);
+    }
     session
 }
 

@@ -13,7 +13,7 @@ mod statistics;
 
 pub use date_bin::date_bin;
 pub use ends::ReadEnds;
-pub use functions::{CoverageFunction, GapsFunction, SnapshotSource};
+pub use functions::{PinnedTable, SnapshotSource, table_function_names, table_functions};
 pub use lossy::OneWayFilters;
 pub use order::UnorderedGroups;
 pub use provider::{SnapshotProvider, TABLE_STORE_URL};

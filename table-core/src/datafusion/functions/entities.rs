@@ -1,0 +1,114 @@
+//! `completeness('t', start, end)`, `covers('t', start, end)` and `entities('t')`: what each entity has.
+
+use std::sync::Arc;
+
+use arrow::array::{BooleanArray, RecordBatch};
+use arrow::datatypes::{DataType, Field, Schema};
+use datafusion::catalog::{TableFunctionArgs, TableProvider};
+use datafusion::common::plan_err;
+use datafusion::datasource::MemTable;
+use datafusion::error::Result;
+
+use super::SnapshotSource;
+use super::arguments::CoveredTable;
+use super::rows::{Cell, Kind, Wanted, answer};
+use super::runs::bucket_count;
+use crate::coverage::Run;
+
+/// Entity columns, how many buckets are `expected` in the range and how many are `present`, their `ratio`, and
+/// `complete_until`: where the first missing bucket starts, null when that is the first of the range. By entity.
+pub(super) fn completeness(
+    source: &dyn SnapshotSource,
+    args: &TableFunctionArgs,
+) -> Result<Arc<dyn TableProvider>> {
+    let (table, range) = ranged(source, "completeness", args)?;
+    let columns = [
+        ("expected", Kind::Count),
+        ("present", Kind::Count),
+        ("ratio", Kind::Ratio),
+        ("complete_until", Kind::MaybeIndex),
+    ];
+    answer(table, &columns, move |table, rows| {
+        for entity in table.snapshot.coverage.completeness(&table.bucketing, range) {
+            let cells = [
+                Cell::Count(entity.expected),
+                Cell::Count(entity.present),
+                Cell::Ratio(ratio(entity.present, entity.expected)),
+                Cell::Index(entity.complete_until.map(|bucket| table.bucketing.end(bucket))),
+            ];
+            if rows.push(&entity.entity, &cells)? == Wanted::Enough {
+                return Ok(Wanted::Enough);
+            }
+        }
+        Ok(Wanted::More)
+    })
+}
+
+/// One row with one boolean, `covers`: whether every entity of the table has every bucket of the range. False without entities.
+pub(super) fn covers(
+    source: &dyn SnapshotSource,
+    args: &TableFunctionArgs,
+) -> Result<Arc<dyn TableProvider>> {
+    let (table, range) = ranged(source, "covers", args)?;
+    let entities = table.snapshot.coverage.completeness(&table.bucketing, range);
+    let covers =
+        !entities.is_empty() && entities.iter().all(|entity| entity.present == entity.expected);
+    let schema = Arc::new(Schema::new(vec![Field::new("covers", DataType::Boolean, false)]));
+    let column = Arc::new(BooleanArray::from(vec![covers]));
+    let batch = RecordBatch::try_new(Arc::clone(&schema), vec![column])?;
+    Ok(Arc::new(MemTable::try_new(schema, vec![vec![batch]])?))
+}
+
+/// Entity columns, where the first and the last bucket of each start (`first_bucket`, `last_bucket`), and its number of `buckets`.
+/// By entity.
+pub(super) fn entities(
+    source: &dyn SnapshotSource,
+    args: &TableFunctionArgs,
+) -> Result<Arc<dyn TableProvider>> {
+    let [table] = args.exprs() else {
+        return plan_err!(
+            "entities takes one argument, the name of a table; write entities('prices')"
+        );
+    };
+    let table = CoveredTable::find(source, "entities", table, args.session())?;
+    let columns =
+        [("first_bucket", Kind::Index), ("last_bucket", Kind::Index), ("buckets", Kind::Count)];
+    answer(table, &columns, |table, rows| {
+        for (entity, runs) in table.snapshot.coverage.iter_sorted() {
+            let Some(Run { first, last }) = runs.bounds() else { continue };
+            let buckets = runs.iter().map(bucket_count).fold(0, u64::saturating_add);
+            let cells = [
+                Cell::Index(Some(table.bucketing.start(first))),
+                Cell::Index(Some(table.bucketing.start(last))),
+                Cell::Count(buckets),
+            ];
+            if rows.push(&entity, &cells)? == Wanted::Enough {
+                return Ok(Wanted::Enough);
+            }
+        }
+        Ok(Wanted::More)
+    })
+}
+
+/// The table and the range of a function that needs both.
+fn ranged(
+    source: &dyn SnapshotSource,
+    function: &'static str,
+    args: &TableFunctionArgs,
+) -> Result<(CoveredTable, Run)> {
+    let [table, start, end] = args.exprs() else {
+        return plan_err!(
+            "{function} takes the name of a table, a start and an end; write \
+             {function}('prices', '2025-01-01', '2025-02-01')"
+        );
+    };
+    let table = CoveredTable::find(source, function, table, args.session())?;
+    let range = table.range(start, end, args.session())?;
+    Ok((table, range))
+}
+
+#[allow(clippy::cast_precision_loss, reason = "a ratio for people: the counts stand beside it")]
+fn ratio(present: u64, expected: u64) -> f64 {
+    // Buckets of a calendar that no instant falls into are not expected; a range of only such ones misses nothing.
+    if expected == 0 { 1.0 } else { present as f64 / expected as f64 }
+}
