@@ -13,8 +13,10 @@ use crate::append::{Append, AppendRequest};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::hot::Flusher;
-use crate::log::record::Action;
-use crate::log::{CommitBody, Decision, Head, LogContext, LogStore, encode_schema, encode_spec};
+use crate::log::record::{Action, time_text};
+use crate::log::{
+    CommitBody, Decision, Head, LogContext, LogStore, encode_schema, encode_spec, newest_at,
+};
 use crate::schema::TableSpec;
 use crate::snapshot::Snapshot;
 use crate::storage::{DiskSpace, DurableStore};
@@ -144,6 +146,30 @@ impl Table {
     /// `NotFound` naming the oldest and newest version; `Corrupt`; `Unavailable`.
     pub async fn snapshot_at(&self, version: Version) -> Result<Arc<Snapshot>> {
         self.head.at_version(version).await
+    }
+
+    /// The version of the table that was the newest at `time_us`, in microseconds since the epoch by the times of the commits, among
+    /// those that this server knows. The same for ever for a time that lies behind.
+    ///
+    /// # Errors
+    /// `NotFound` when the table is younger, with the time of its first version; `Corrupt`; `Unavailable`.
+    pub async fn version_at(&self, time_us: i64) -> Result<Version> {
+        let newest = self.snapshot();
+        if newest.commit_time_us <= time_us {
+            return Ok(newest.version);
+        }
+        let found = newest_at(self.log(), newest.version, time_us).await?;
+        found.map_err(|first_us| {
+            Error::new(
+                ErrorKind::NotFound,
+                format!(
+                    "table \"{}\" has no version at {}: the oldest is of {}",
+                    self.name,
+                    time_text(time_us),
+                    time_text(first_us)
+                ),
+            )
+        })
     }
 
     /// Starts an append. Nothing is written until its first batch.

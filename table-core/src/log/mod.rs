@@ -2,7 +2,7 @@
 //!
 //! `frame`, `record` and `schema` turn commits into bytes and back, `replay` folds records into a
 //! [`Snapshot`](crate::Snapshot), `checkpoint` saves the fold: all pure. `store` is the only I/O; `open` finds a version in
-//! it, `walk` everything that is wrong with it, and `head` is the newest one and the only way to add to it, with `group` deciding which commits share a record and `follow`
+//! it, `moment` the version of a time, `walk` everything that is wrong with it, and `head` is the newest one and the only way to add to it, with `group` deciding which commits share a record and `follow`
 //! reading what others add.
 
 mod alarm;
@@ -12,6 +12,7 @@ mod follow;
 pub(crate) mod frame;
 mod group;
 mod head;
+mod moment;
 mod open;
 pub mod record;
 pub mod replay;
@@ -29,6 +30,7 @@ pub use schema::{decode_schema, decode_spec, encode_schema, encode_spec};
 pub use store::{LogListing, LogStore, PublishOutcome, StoredRecord};
 
 pub(crate) use head::{Head, LogContext};
+pub(crate) use moment::newest_at;
 pub(crate) use open::{Opened, open_newest};
 pub(crate) use replay::State;
 pub(crate) use walk::{Walked, walk};

@@ -106,10 +106,11 @@ impl Record {
     }
 }
 
-fn time_text(time_us: i64) -> Value {
+/// A time in microseconds since the epoch for people: RFC 3339, or the number when no calendar has it.
+pub(crate) fn time_text(time_us: i64) -> String {
     match DateTime::from_timestamp_micros(time_us) {
-        Some(time) => time.to_rfc3339_opts(SecondsFormat::Micros, true).into(),
-        None => time_us.into(),
+        Some(time) => time.to_rfc3339_opts(SecondsFormat::Micros, true),
+        None => time_us.to_string(),
     }
 }
 
