@@ -16,8 +16,7 @@ use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionConfig;
 use table_core::clock::{Clock, SystemClock};
 use table_core::datafusion::{
-    CoverageFunction, GapsFunction, OneWayFilters, ReadEnds, SnapshotSource, TABLE_STORE_URL,
-    UnorderedGroups,
+    OneWayFilters, ReadEnds, SnapshotSource, TABLE_STORE_URL, UnorderedGroups, table_functions,
 };
 use table_core::segment::reader::SegmentCache;
 use table_core::{Catalog, CatalogOptions, Error, ErrorKind};
@@ -141,8 +140,9 @@ impl Engine {
         };
         let mut state = self.template.clone();
         let source = Arc::clone(pins) as Arc<dyn SnapshotSource>;
-        state.register_udtf("coverage", Arc::new(CoverageFunction(Arc::clone(&source))));
-        state.register_udtf("gaps", Arc::new(GapsFunction(source)));
+        for (name, function) in table_functions(&source) {
+            state.register_udtf(name, function);
+        }
         let tables = Arc::new(schema) as Arc<dyn SchemaProvider>;
         // What describes the tables must not hold itself.
         let described = list(StatementCatalog { tables: Arc::clone(&tables), information: None });

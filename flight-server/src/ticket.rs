@@ -108,6 +108,7 @@ mod tests {
                 table_id: vec![7; 16].into(),
                 name: "prices".into(),
                 version: 41,
+                past_name: "prices/version=41".into(),
             }],
             parameters: vec![1, 2, 3].into(),
             query_id: vec![8; 16].into(),

@@ -9,7 +9,7 @@ use coverline_proto::flight::TablePin;
 use datafusion::catalog::{SchemaProvider, TableProvider};
 use datafusion::common::TableReference;
 use datafusion::error::{DataFusionError, Result as DfResult};
-use table_core::datafusion::{SnapshotProvider, SnapshotSource};
+use table_core::datafusion::{PinnedTable, SnapshotProvider, SnapshotSource};
 use table_core::segment::reader::SegmentCache;
 use table_core::types::Version;
 use table_core::{Catalog, Error, ErrorKind, Snapshot, Table, at_one_moment};
@@ -20,7 +20,7 @@ use tracing::warn;
 use crate::catalog::{INFORMATION_SCHEMA, table_name};
 use crate::engine::Engine;
 use crate::limits;
-use crate::query::gate::{Gated, Statement};
+use crate::query::gate::{Gated, Moment, PastTable, Statement};
 use crate::query::min_versions::MinVersions;
 use crate::status;
 
@@ -54,7 +54,11 @@ impl Pins {
         at_least: &MinVersions,
     ) -> Result<Self, Status> {
         let (catalog, staleness) = (engine.catalog(), engine.max_staleness());
-        let names = names(gated)?;
+        let mut names = names(gated)?;
+        let past = gated.past_tables.values().map(|past| past.table.clone());
+        names.extend(past);
+        names.sort_unstable();
+        names.dedup();
         let at_least = at_least.of(&names)?;
         if names.is_empty() {
             if lists_tables(gated) {
@@ -90,7 +94,41 @@ impl Pins {
         }
         let mut pins = Self { by_name };
         pins.settle(catalog.access().has_rivals() && staleness.is_zero()).await?;
+        pins.look_back(gated, engine.clock().now_us()).await?;
         Ok(pins)
+    }
+
+    /// Adds the tables that the statement reads as of a moment, under the names that they have in it.
+    async fn look_back(&mut self, gated: &Gated, now_us: i64) -> Result<(), Status> {
+        let mut past = BTreeMap::new();
+        for (name, PastTable { table, moment }) in &gated.past_tables {
+            let Some(newest) = self.by_name.get(table) else {
+                return Err(status::internal(format!("table \"{table}\" was not pinned")));
+            };
+            let version = match *moment {
+                Moment::Version(version) => Version(version),
+                Moment::Time(time_us) if time_us > now_us.max(newest.snapshot.commit_time_us) => {
+                    return Err(status::invalid(format!(
+                        "nobody knows yet what table \"{table}\" will hold then; name a time that has passed, or no time for the \
+                         newest version"
+                    )));
+                }
+                Moment::Time(time_us) => {
+                    newest.table.version_at(time_us).await.map_err(|error| status::core(&error))?
+                }
+            };
+            let snapshot = newest.table.snapshot_at(version).await;
+            let snapshot = snapshot.map_err(|error| status::core(&error))?;
+            past.insert(name.clone(), Pin { table: Arc::clone(&newest.table), snapshot });
+        }
+        if !past.is_empty() {
+            let named = names(gated)?;
+            let is_named = |name: &String| named.contains(name);
+            // Only there to be looked back from.
+            self.by_name.retain(|name, _| is_named(name));
+            self.by_name.append(&mut past);
+        }
+        Ok(())
     }
 
     /// Reads all versions again until nothing moved in between: only then they held at one moment. `looks` where others write.
@@ -141,17 +179,22 @@ impl Pins {
                 .snapshot_at(Version(pin.version))
                 .await
                 .map_err(|error| status::core(&error))?;
-            by_name.insert(pin.name.clone(), Pin { table, snapshot });
+            let name = if pin.past_name.is_empty() { &pin.name } else { &pin.past_name };
+            by_name.insert(name.clone(), Pin { table, snapshot });
         }
         Ok(Self { by_name })
     }
 
     /// The pins as a ticket carries them.
     pub(crate) fn to_wire(&self) -> Vec<TablePin> {
-        let pin = |(name, pin): (&String, &Pin)| TablePin {
-            table_id: pin.table.id().as_bytes().to_vec().into(),
-            name: name.clone(),
-            version: pin.snapshot.version.0,
+        let pin = |(name, pin): (&String, &Pin)| {
+            let own = pin.table.name();
+            TablePin {
+                table_id: pin.table.id().as_bytes().to_vec().into(),
+                past_name: if *name == own { String::new() } else { name.clone() },
+                name: own,
+                version: pin.snapshot.version.0,
+            }
         };
         self.by_name.iter().map(pin).collect()
     }
@@ -220,12 +263,17 @@ async fn reach(table: &Table, version: Version, give_up: Instant) -> Result<Arc<
 }
 
 impl SnapshotSource for Pins {
-    fn snapshot(&self, table: &str) -> DfResult<Arc<Snapshot>> {
+    fn pinned(&self, table: &str) -> DfResult<PinnedTable> {
         let pin = self.get(table).or_else(|| {
             let reference = TableReference::parse_str(table);
             self.get(reference.table())
         });
-        pin.map(|pin| Arc::clone(&pin.snapshot)).ok_or_else(|| {
+        let pinned = |pin: &Pin| PinnedTable {
+            name: pin.table.name(),
+            snapshot: Arc::clone(&pin.snapshot),
+            store: Arc::clone(pin.table.store()),
+        };
+        pin.map(pinned).ok_or_else(|| {
             DataFusionError::External(Box::new(Error::new(
                 ErrorKind::Invalid,
                 format!("\"{table}\" must be given as a plain string, as in coverage('prices')"),

@@ -241,7 +241,12 @@ fn tickets() -> Vec<Seed> {
         TicketStatementQuery { statement_handle: handle.into() }.as_any().encode_to_vec()
     };
     let query = |parameters: Vec<u8>| {
-        let pin = TablePin { table_id: vec![7; 16].into(), name: "prices".into(), version: 41 };
+        let pin = TablePin {
+            table_id: vec![7; 16].into(),
+            name: "prices".into(),
+            version: 41,
+            past_name: "prices/version=41".into(),
+        };
         let sql = "SELECT * FROM prices WHERE n = ?".into();
         let (pins, parameters) = (vec![pin], parameters.into());
         QueryTicket { sql, pins, parameters, ..Default::default() }.encode_to_vec()

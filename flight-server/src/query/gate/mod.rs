@@ -3,12 +3,14 @@
 //! Parsing and planning are recursive and some of their costs grow with the square of a chain or the exponent of a CTE, so
 //! the text is measured first as tokens, then as a syntax tree. Runs on a planner thread (`query::planner`).
 
+mod as_of;
+mod dialect;
 mod measure;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -20,23 +22,13 @@ use datafusion::sql::sqlparser::ast::{
     self, Expr, FunctionArg, FunctionArgExpr, ObjectName, ObjectType, Query, SetExpr,
     Statement as SqlStatement, TableFactor, Value, Visit, Visitor,
 };
-use datafusion::sql::sqlparser::dialect::GenericDialect;
+use table_core::datafusion::table_function_names;
 use tonic::Status;
+
+pub(crate) use as_of::{Moment, PastTable};
 
 use crate::limits;
 use crate::status;
-
-/// Table functions whose first argument names a table.
-const COVERAGE_FUNCTIONS: [&str; 8] = [
-    "coverage",
-    "gaps",
-    "completeness",
-    "covers",
-    "entities",
-    "segments",
-    "table_history",
-    "table_properties",
-];
 
 /// One statement that may run.
 #[derive(Debug, Clone)]
@@ -47,8 +39,10 @@ pub(crate) struct Gated {
     pub(crate) statement: Statement,
     /// Tables it reads or writes, as written and folded; without common table expressions and table functions.
     pub(crate) tables: Vec<TableReference>,
-    /// Tables that it names as an argument of a coverage function.
+    /// Tables that it names as an argument of a table function.
     pub(crate) function_tables: Vec<String>,
+    /// Tables that it reads as of a moment, by the names that stand for them in `statement`; they are in neither of the two above.
+    pub(crate) past_tables: BTreeMap<String, PastTable>,
     /// Number of parameters, `?` or `$n`.
     pub(crate) parameter_count: usize,
 }
@@ -87,13 +81,14 @@ pub(crate) fn check(sql: &str) -> Result<Gated, Status> {
         )));
     }
     let (tokens, parameter_count) = measure::tokens(sql)?;
+    let dialect = dialect::of(&tokens);
     let mut statements = DFParserBuilder::new(tokens)
-        .with_dialect(&GenericDialect {})
+        .with_dialect(dialect)
         .with_recursion_limit(limits::PARSER_DEPTH_MAX)
         .build()
         .and_then(|mut parser| parser.parse_statements())
         .map_err(|error| status::query(&error))?;
-    let statement = match (statements.pop_front(), statements.len()) {
+    let mut statement = match (statements.pop_front(), statements.len()) {
         (Some(statement), 0) => statement,
         (None, _) => return Err(status::invalid("the statement is empty; write SQL")),
         (Some(_), others) => {
@@ -104,8 +99,12 @@ pub(crate) fn check(sql: &str) -> Result<Gated, Status> {
         }
     };
     measure::tree(&statement)?;
-    let names = Names::of(&statement)?;
+    let common_tables = common_tables(&statement)?;
+    let past_tables = as_of::rename(&mut statement, &common_tables)?;
+    let mut names = Names::of(&statement)?;
+    names.function_tables.retain(|table| !past_tables.contains_key(table));
     let mut tables = tables(&statement, &names.functions)?;
+    tables.retain(|reference| !past_tables.contains_key(reference.table()));
     let statement = classify(statement)?;
     if let Statement::CreateTable(table) = &statement {
         // The name of a table that is to be made is no table yet.
@@ -118,6 +117,7 @@ pub(crate) fn check(sql: &str) -> Result<Gated, Status> {
         statement,
         tables,
         function_tables: names.function_tables.into_iter().collect(),
+        past_tables,
         parameter_count,
     })
 }
@@ -271,7 +271,7 @@ impl Names {
             _ => None,
         });
         if let Some(table) = argument
-            && COVERAGE_FUNCTIONS.contains(&name.as_str())
+            && is_table_function(&name)
         {
             self.function_tables.insert(table);
         }
@@ -295,8 +295,10 @@ impl Visitor for Names {
                 ..
             } => {
                 if version.is_some() {
+                    // Taken away where it is understood.
                     return ControlFlow::Break(status::unsupported(format!(
-                        "time travel is not supported; query \"{name}\" without a version clause to read its newest version"
+                        "this form of time travel is not supported behind \"{name}\"; write VERSION AS OF 41 or TIMESTAMP AS OF \
+                         '2026-01-31T00:00:00Z'"
                     )));
                 }
                 if !with_hints.is_empty() || !partitions.is_empty() || json_path.is_some() {
@@ -328,6 +330,18 @@ fn visit<V: Visitor>(statement: &DfStatement, visitor: &mut V) -> ControlFlow<V:
         // Refused by `classify`; nothing in them is looked at.
         _ => ControlFlow::Continue(()),
     }
+}
+
+/// Whether a table function of this name has the name of a table as its first argument.
+fn is_table_function(name: &str) -> bool {
+    table_function_names().any(|function| function.eq_ignore_ascii_case(name))
+}
+
+/// Names of the common table expressions of a statement.
+fn common_tables(statement: &DfStatement) -> Result<BTreeSet<String>, Status> {
+    let (_references, common) =
+        resolve_table_references(statement, true).map_err(|error| status::query(&error))?;
+    Ok(common.into_iter().map(|reference| reference.table().to_owned()).collect())
 }
 
 fn tables(

@@ -94,21 +94,94 @@ fn one_statement_at_a_time() {
 }
 
 #[test]
-fn time_travel_is_never_ignored() {
+fn time_travel_is_understood_or_refused_and_never_ignored() {
+    for (sql, expected) in [
+        ("SELECT * FROM prices VERSION AS OF 41", Moment::Version(41)),
+        ("SELECT * FROM public.Prices version as of 41 p", Moment::Version(41)),
+        ("EXPLAIN SELECT * FROM prices VERSION AS OF 41", Moment::Version(41)),
+        ("INSERT INTO other SELECT * FROM prices VERSION AS OF 41", Moment::Version(41)),
+        ("SELECT * FROM prices TIMESTAMP AS OF '1970-01-01T00:00:01Z'", Moment::Time(1_000_000)),
+        (
+            "SELECT * FROM prices TIMESTAMP AS OF '1970-01-01 01:00:01+01:00' p",
+            Moment::Time(1_000_000),
+        ),
+        ("SELECT * FROM prices FOR SYSTEM_TIME AS OF '1970-01-02'", Moment::Time(86_400_000_000)),
+        (
+            "SELECT * FROM prices FOR SYSTEM_TIME AS OF TIMESTAMP '1970-01-02' p",
+            Moment::Time(86_400_000_000),
+        ),
+        ("SELECT * FROM gaps('prices', version => 41)", Moment::Version(41)),
+        (
+            "SELECT * FROM covers('prices', 1, 2, TIMESTAMP => '1970-01-02') c",
+            Moment::Time(86_400_000_000),
+        ),
+    ] {
+        let gated = accept(sql);
+        let past: Vec<_> = gated.past_tables.values().cloned().collect();
+        assert_eq!(past, [PastTable { table: "prices".to_owned(), moment: expected }], "{sql}");
+        let other: Vec<_> = gated.tables.iter().map(ToString::to_string).collect();
+        assert!(other.is_empty() || other == ["other"], "{sql}: {other:?}");
+        assert!(gated.function_tables.is_empty(), "{sql}");
+    }
     for sql in [
-        "SELECT * FROM prices VERSION AS OF 41",
         "SELECT * FROM prices FOR VERSION AS OF 41",
-        "SELECT * FROM prices TIMESTAMP AS OF '2026-01-31T00:00:00Z'",
-        "SELECT * FROM prices FOR SYSTEM_TIME AS OF '2026-01-31'",
-        "SELECT * FROM prices FOR SYSTEM_TIME AS OF TIMESTAMP '2026-01-31' p",
+        "SELECT * FROM prices VERSION AS OF -1",
+        "SELECT * FROM prices VERSION AS OF $1",
+        "SELECT * FROM prices VERSION AS OF 99999999999999999999",
+        "SELECT * FROM prices TIMESTAMP AS OF '2026-13-01'",
+        "SELECT * FROM prices TIMESTAMP AS OF 5",
         "SELECT * FROM prices AT (VERSION => 41)",
         "SELECT * FROM prices BEFORE (TIMESTAMP => '2026-01-31')",
+        "SELECT * FROM a VERSION AS OF 1, prices AT (VERSION => 41)",
+        "SELECT * FROM a VERSION AS OF 1, prices CHANGES (INFORMATION => DEFAULT) AT (VERSION => 41)",
+        "WITH x AS (SELECT * FROM a VERSION AS OF 1) SELECT * FROM x VERSION AS OF 1",
+        "SELECT * FROM range(1, 2) VERSION AS OF 1",
+        "SELECT * FROM range(1, 2, version => 1)",
+        "SELECT * FROM gaps($1, version => 1)",
+        "SELECT * FROM gaps('prices', version => 1, version => 2)",
     ] {
-        let error = refuse(sql);
-        assert!(
-            matches!(error.code(), Code::Unimplemented | Code::InvalidArgument),
-            "{sql}: {error}"
-        );
+        let error = checked(sql.to_owned()).err();
+        let late = sql.contains("range(1, 2, version");
+        assert_eq!(error.is_none(), late, "{sql}");
+        if let Some(error) = error {
+            assert!(
+                matches!(error.code(), Code::Unimplemented | Code::InvalidArgument),
+                "{sql}: {error}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_statement_with_time_travel_is_read_like_any_other() {
+    let parse = |sql: &str| {
+        let (tokens, _) = measure::tokens(sql).unwrap();
+        let dialect = dialect::of(&tokens);
+        let parser = DFParserBuilder::new(tokens).with_dialect(dialect).build();
+        parser.and_then(|mut parser| parser.parse_statements())
+    };
+    for query in [
+        "SELECT * EXCLUDE (a) FROM t",
+        "SELECT a FROM t GROUP BY ALL",
+        "SELECT {'a': 1}, [1, 2], a[1], x -> 1",
+        "SELECT EXTRACT('year' FROM a), TRIM(BOTH 'x' FROM b), a::int, 1 << 2",
+        "SELECT count(*) FILTER (WHERE a > 1) OVER w FROM t WINDOW w AS (PARTITION BY b)",
+        "SELECT * FROM (VALUES (1), (2)) v(a) LIMIT 1, 2",
+        "SELECT first_value(a) IGNORE NULLS OVER (ORDER BY b) FROM t",
+        "SELECT E'\\n', U&'\\0041', `quoted`, \"quoted\" FROM t /* one /* in */ another */",
+        "FROM t SELECT a",
+        "SELECT a, FROM t",
+        "SELECT * FROM a LEFT JOIN b JOIN c ON b.x = c.x ON a.x = b.x",
+        "SELECT f(a := 1, b => 2) FROM t",
+    ] {
+        let alone = parse(query).map_err(|error| error.to_string());
+        let beside = parse(&format!("SELECT * FROM p VERSION AS OF 1; {query}"));
+        let beside = beside.map(|mut both| both.split_off(1)).map_err(|error| error.to_string());
+        match (alone, beside) {
+            (Ok(alone), Ok(beside)) => assert_eq!(alone, beside, "{query}"),
+            (Err(_), Err(_)) => {}
+            (alone, beside) => panic!("{query}: {alone:?}, {beside:?}"),
+        }
     }
 }
 
