@@ -6,12 +6,14 @@
 
 mod append;
 mod backup;
+mod coverage;
 mod create;
 mod demo;
 pub(crate) mod embedded;
 mod error;
 mod log;
 mod output;
+mod picture;
 pub(crate) mod progress;
 mod query;
 pub(crate) mod render;
@@ -86,6 +88,10 @@ enum Command {
     Query(query::Arguments),
     /// List the tables.
     Tables(tables::Arguments),
+    /// Draw what a table covers: entities and time.
+    Coverage(coverage::CoverageArguments),
+    /// List what is missing from a table.
+    Gaps(coverage::GapsArguments),
     /// Look into a table's log.
     #[command(subcommand)]
     Log(log::Command),
@@ -183,6 +189,8 @@ fn run(cli: Cli) -> Result<Outcome, CliError> {
             Command::Append(arguments) => append::run(arguments).await,
             Command::Query(arguments) => query::run(arguments).await,
             Command::Tables(arguments) => tables::run(arguments).await,
+            Command::Coverage(arguments) => coverage::coverage(arguments).await,
+            Command::Gaps(arguments) => coverage::gaps(arguments).await,
             Command::Log(log::Command::Show(arguments)) => log::show(arguments).await,
             Command::Scrub(arguments) => scrub::run(arguments).await,
             Command::Backup(arguments) => backup::backup(arguments).await,

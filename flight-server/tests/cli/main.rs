@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 //! The `coverline` binary as people and scripts run it: against a folder and against a running server.
 
+mod coverage;
 #[path = "../common/cutter.rs"]
 mod cutter;
 mod outcomes;
@@ -48,6 +49,8 @@ fn every_command_explains_itself() {
         (&["--help"], "5  append, create, query: nobody knows"),
         (&["query", "--help"], "--format"),
         (&["tables", "--help"], "COVERLINE_SERVER"),
+        (&["coverage", "--help"], "--at <TIME>"),
+        (&["gaps", "--help"], "between its first and last covered bucket"),
         (&["log", "--help"], "show"),
         (&["log", "show", "--help"], "--first"),
         (&["scrub", "--help"], "4 when one is not"),
