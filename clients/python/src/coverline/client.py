@@ -359,23 +359,62 @@ class Table:
         rows: int = self._client.sql(f"SELECT count(*) FROM {self._from}")[0][0].as_py()
         return rows
 
-    def coverage(self) -> pa.Table:
-        """What is there, one row per run of covered buckets: entity columns, ``start``, ``end`` (exclusive), ``buckets``."""
-        return self._client.sql(f"SELECT * FROM coverage({_sql.quote_string(self.name)})")
+    def coverage(self, *, version: int | None = None, at: Any = None) -> pa.Table:
+        """What is there, one row per run of covered buckets: entity columns, ``start``, ``end`` (exclusive), ``buckets``.
 
-    def gaps(self, start: Any = None, end: Any = None) -> pa.Table:
+        Args:
+            version: what was known at this version; the newest by default.
+            at: what was known at this time, a datetime or RFC 3339 text, instead of a version.
+        """
+        return self._ask("coverage", version=version, at=at)
+
+    def gaps(self, start: Any = None, end: Any = None, *, version: int | None = None, at: Any = None) -> pa.Table:
         """What is missing: entity columns, ``gap_start``, ``gap_end`` (exclusive), ``missing_buckets``.
 
         Args:
             start: where to look from, a datetime, date, RFC 3339 text, or number. Needs `end`.
             end: where to look to, exclusive. Without both, each entity is looked at between its first and last bucket.
+            version: as in `coverage`.
+            at: as in `coverage`.
         """
         if (start is None) != (end is None):
             raise InvalidInputError("gaps needs both start and end, or neither")
-        arguments = [_sql.quote_string(self.name)]
-        if start is not None:
-            arguments += [_sql.literal(start), _sql.literal(end)]
-        return self._client.sql(f"SELECT * FROM gaps({', '.join(arguments)})")
+        bounds = () if start is None else (start, end)
+        return self._ask("gaps", *bounds, version=version, at=at)
+
+    def completeness(self, start: Any, end: Any, *, version: int | None = None, at: Any = None) -> pa.Table:
+        """How much of a range each entity has: entity columns, ``expected``, ``present``, ``ratio``, ``complete_until``.
+
+        Args:
+            start: as in `gaps`.
+            end: as in `gaps`.
+            version: as in `coverage`.
+            at: as in `coverage`.
+        """
+        return self._ask("completeness", start, end, version=version, at=at)
+
+    def covers(self, start: Any, end: Any, *, version: int | None = None, at: Any = None) -> bool:
+        """Whether every entity has every bucket of a range: may the report run? False for a table without rows."""
+        answer: bool = self._ask("covers", start, end, version=version, at=at)[0][0].as_py()
+        return answer
+
+    def entities(self, *, version: int | None = None, at: Any = None) -> pa.Table:
+        """Every entity: entity columns, ``first_bucket``, ``last_bucket``, ``buckets``."""
+        return self._ask("entities", version=version, at=at)
+
+    def history(self) -> pa.Table:
+        """Every commit: ``version``, ``commit_time``, ``operation``, ``principal``, ``append_ids``, ``rows_added``, ``rows_removed``."""
+        return self._ask("table_history")
+
+    def _ask(self, function: str, *bounds: Any, version: int | None = None, at: Any = None) -> pa.Table:
+        if version is not None and at is not None:
+            raise InvalidInputError("name a version or a time, not both")
+        arguments = [_sql.quote_string(self.name), *map(_sql.literal, bounds)]
+        if version is not None:
+            arguments.append(f"version => {int(version)}")
+        if at is not None:
+            arguments.append(f"timestamp => {_sql.literal(at)}")
+        return self._client.sql(f"SELECT * FROM {function}({', '.join(arguments)})")
 
     @property
     def _from(self) -> str:
