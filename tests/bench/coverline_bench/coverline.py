@@ -97,9 +97,11 @@ class Coverline:
             return cursor.fetch_arrow_table()
 
 
-def append(client: flight.FlightClient, table: str, data: pa.Table) -> None:
+def append(client: flight.FlightClient, table: str, data: pa.Table, append_id: str | None = None) -> None:
     """One plain DoPut with a PATH descriptor; returns when the receipt is here."""
-    writer, reader = client.do_put(flight.FlightDescriptor.for_path(table), data.schema)
+    headers = [] if append_id is None else [(b"x-coverline-append-id", append_id.encode())]
+    options = flight.FlightCallOptions(headers=headers)
+    writer, reader = client.do_put(flight.FlightDescriptor.for_path(table), data.schema, options)
     for batch in data.to_batches(max_chunksize=BATCH_ROWS):
         writer.write_batch(batch)
     writer.done_writing()
