@@ -97,7 +97,7 @@ fn varint(mut number: u64) -> Vec<u8> {
     bytes
 }
 
-/// Like [`bytes`], for texts: words are put in, taken out, doubled and exchanged.
+/// Like [`bytes()`], for texts: words are put in, taken out, doubled and exchanged.
 pub fn words(random: &mut StdRng, text: &mut Vec<u8>, words: &[&str]) {
     let old = String::from_utf8_lossy(text).into_owned();
     let mut parts: Vec<&str> = split(&old);
