@@ -5,7 +5,8 @@
 //! rules, where several appends may share a version since small ones are committed together:
 //!
 //! 1. The log has no hole, an append is in one version at most, and every acknowledged append is in the version it was told.
-//! 2. An append acknowledged before another was first sent has the smaller version (C6).
+//! 2. An append acknowledged before another was first sent, or before the try of it that was acknowledged as new, has the smaller
+//!    version (C6).
 //! 3. A read at version v has exactly the rows of versions 1 to v, and v is not below any version acknowledged before the read
 //!    was sent (C7).
 //! 4. A refusal for overlap is justified by a version at or below the one it was checked against, and nothing of a refused
@@ -13,6 +14,8 @@
 //! 5. An append whose answer was lost is there once or never; whatever its retries are told agrees with the log, and nothing is
 //!    called a repetition that was sent once (C4).
 //! 6. The versions that one client reads never go back (C7).
+//! 7. No answer is of the future: one that names a version came after every append up to that version was first sent, and after
+//!    the try of it that was acknowledged as new.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -140,11 +143,20 @@ fn broken<T>(rule: u8, text: String) -> Verdict<T> {
 #[derive(Debug)]
 struct Tries {
     first_sent: Moment,
+    /// Of the try that was acknowledged as something new.
+    new_sent: Option<Moment>,
     first_acknowledged: Option<Moment>,
     count: usize,
     /// Acknowledgements as something new.
     new_count: usize,
     refused_last: bool,
+}
+
+impl Tries {
+    /// Before which moment it cannot have been committed.
+    fn earliest(&self) -> Moment {
+        self.new_sent.unwrap_or(self.first_sent)
+    }
 }
 
 /// Checks all rules.
@@ -157,7 +169,8 @@ pub fn check(history: &History) -> Verdict {
     answers_agree(history, &log, &tries)?;
     order_is_real(&log, &tries)?;
     reads_are_folds(history, &log)?;
-    reads_go_forward(history)
+    reads_go_forward(history)?;
+    nothing_is_known_early(history, &tries)
 }
 
 /// The log the other way round.
@@ -202,6 +215,7 @@ fn tries(history: &History) -> BTreeMap<Key, Tries> {
         let Event::Append { key, answer } = &call.event else { continue };
         let tried = tries.entry(*key).or_insert(Tries {
             first_sent: call.sent,
+            new_sent: None,
             first_acknowledged: None,
             count: 0,
             new_count: 0,
@@ -211,6 +225,9 @@ fn tries(history: &History) -> BTreeMap<Key, Tries> {
         tried.refused_last = matches!(answer, Answer::Overlap { .. } | Answer::Refused);
         if let Answer::Committed { repeated, .. } = answer {
             tried.new_count += usize::from(!repeated);
+            if !repeated {
+                tried.new_sent.get_or_insert(call.sent);
+            }
             let before = tried.first_acknowledged.unwrap_or(Moment::MAX);
             tried.first_acknowledged = Some(before.min(call.answered));
         }
@@ -276,6 +293,11 @@ fn overlap_holds(
             format!("append {key} overlaps version {version}, but only {checked} was looked at");
         return broken(4, text);
     }
+    if !history.log.contains_key(&checked) {
+        let text =
+            format!("append {key} was held against version {checked}, which the log does not have");
+        return broken(4, text);
+    }
     match owner {
         Some(owner) if owner != *version => {
             broken(4, format!("append {key} overlaps version {version}, not {owner}"))
@@ -289,7 +311,7 @@ fn order_is_real(log: &Log, tries: &BTreeMap<Key, Tries>) -> Verdict {
     let mut moments = Vec::new();
     for (key, tries) in tries {
         let Some(version) = log.versions.get(key) else { continue };
-        moments.push((tries.first_sent, *version, *key, false));
+        moments.push((tries.earliest(), *version, *key, false));
         if let Some(moment) = tries.first_acknowledged {
             moments.push((moment, *version, *key, true));
         }
@@ -388,6 +410,38 @@ fn reads_go_forward(history: &History) -> Verdict {
             return broken(6, format!("client {client} read version {before}, then {version}"));
         }
         seen = Some((call.client, *version));
+    }
+    Ok(())
+}
+
+/// Rule 7.
+fn nothing_is_known_early(history: &History, tries: &BTreeMap<Key, Tries>) -> Verdict {
+    // Of each version, the append up to it that was sent last.
+    let mut last_sent: BTreeMap<Version, (Moment, Key)> = BTreeMap::new();
+    let mut last = (0, 0);
+    for (version, keys) in &history.log {
+        let sent = keys.iter().filter_map(|key| Some((tries.get(key)?.earliest(), *key)));
+        last = sent.fold(last, Ord::max);
+        last_sent.insert(*version, last);
+    }
+    for call in &history.calls {
+        let version = match &call.event {
+            Event::Read { version, .. } => version,
+            Event::Append { answer: Answer::Committed { version, .. }, .. } => version,
+            Event::Append { answer: Answer::Overlap { checked, .. }, .. } => checked,
+            Event::Append { answer: Answer::Refused | Answer::Unknown, .. } => continue,
+        };
+        if let Some((sent, key)) = last_sent.get(version)
+            && *sent > call.answered
+        {
+            return broken(
+                7,
+                format!(
+                    "client {} was told of version {version} before append {key}, which is in it or before it, was sent",
+                    call.client
+                ),
+            );
+        }
     }
     Ok(())
 }
@@ -506,6 +560,7 @@ mod tests {
         let overlap = |checked, owner| Answer::Overlap { checked, owner };
         assert_broken(4, |history| *answer_of(history, 4) = overlap(1, None));
         assert_broken(4, |history| *answer_of(history, 4) = overlap(2, Some(1)));
+        assert_broken(4, |history| *answer_of(history, 4) = overlap(9, Some(2)));
         assert_broken(4, |history| {
             history.appends.get_mut(&4).unwrap().pair.bucket = 40;
         });
@@ -539,6 +594,25 @@ mod tests {
             // Both sent before version 3 was acknowledged.
             history.calls[2] = read(0, 11, 2, &[1, 2]);
             history.calls[7] = read(0, 9, 3, &[1, 2, 3]);
+        });
+    }
+
+    #[test]
+    fn rule_7_nothing_is_known_before_it_was_sent() {
+        // Answered at 9, and all calls of append 3 come later.
+        assert_broken(7, |history| {
+            history.calls[3].sent = 10;
+            history.calls[7] = read(1, 8, 3, &[1, 2, 3]);
+        });
+        assert_broken(7, |history| {
+            history.calls[3].sent = 12;
+            history.calls[5].sent = 13;
+            *answer_of(history, 4) = Answer::Overlap { checked: 3, owner: Some(2) };
+        });
+        // Read before the try that is said to have written it, though after a try whose answer was lost.
+        assert_broken(7, |history| {
+            *answer_of(history, 5) = committed(3);
+            history.calls[7] = read(1, 10, 3, &[1, 2, 3]);
         });
     }
 }
