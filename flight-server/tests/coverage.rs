@@ -280,7 +280,8 @@ async fn bad_moments_and_ranges_say_what_to_write() {
             Code::InvalidArgument,
             "common table expression",
         ),
-        ("SELECT * FROM gaps('prices') VERSION AS OF 2", Code::InvalidArgument, "version => 41"),
+        ("SELECT * FROM gaps('prices') VERSION AS OF 2", Code::InvalidArgument, "parser error"),
+        ("SELECT * FROM gaps VERSION AS OF 2 ('prices')", Code::InvalidArgument, "version => 41"),
         ("SELECT * FROM gaps('prices', version => 9)", Code::NotFound, "its versions are 1 to 4"),
         (
             "SELECT * FROM gaps('prices', version => 2, timestamp => '2026-01-01')",
