@@ -19,13 +19,11 @@ def rows(symbol: str, *hours: int) -> pa.Table:
 
 
 @pytest.fixture
-def known(client: coverline.Client) -> coverline.Table:
+def known(prices: coverline.Table) -> coverline.Table:
     """Version 2 has A at 0 h and 2 h, version 3 has B at 0 h too."""
-    client.create_table("known", index_column="ts", bucket="1h", entity_columns=["symbol"])
-    table = client.table("known")
-    table.append(rows("A", 0, 2))
-    table.append(rows("B", 0))
-    return table
+    prices.append(rows("A", 0, 2))
+    prices.append(rows("B", 0))
+    return prices
 
 
 def test_what_each_entity_has(known: coverline.Table) -> None:
