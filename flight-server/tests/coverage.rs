@@ -170,6 +170,11 @@ async fn an_empty_range_of_entities_covers_nothing() {
     let day = "'2026-03-01', '2026-03-02'";
     let covers = format!("SELECT * FROM covers('nobody', {day})");
     assert_eq!(client.rows(&covers).await, ["false"]);
+    // So it is before the first append has given a table its schema.
+    client
+        .update("CREATE TABLE unborn WITH (index_column = 'ts', bucket = '1h', entity_columns = 'symbol')")
+        .await;
+    assert_eq!(client.rows(&covers.replace("nobody", "unborn")).await, ["false"]);
     for function in ["coverage('nobody')", "gaps('nobody')", "entities('nobody')"] {
         assert!(client.rows(&format!("SELECT * FROM {function}")).await.is_empty());
     }

@@ -8,11 +8,12 @@ use datafusion::catalog::{TableFunctionArgs, TableProvider};
 use datafusion::common::plan_err;
 use datafusion::datasource::MemTable;
 use datafusion::error::Result;
+use datafusion::logical_expr::Expr;
 
-use super::SnapshotSource;
-use super::arguments::CoveredTable;
+use super::arguments::{CoveredTable, table_name};
 use super::rows::{Cell, Kind, Wanted, answer};
 use super::runs::bucket_count;
+use super::{PinnedTable, SnapshotSource};
 use crate::coverage::Run;
 
 /// Entity columns, how many buckets are `expected` in the range and how many are `present`, their `ratio`, and
@@ -44,15 +45,17 @@ pub(super) fn completeness(
     })
 }
 
-/// One row with one boolean, `covers`: whether every entity of the table has every bucket of the range. False without entities.
+/// One row with one boolean, `covers`: whether every entity of the table has every bucket of the range. False without entities, and
+/// before the first append gave the table its schema: a pipeline may ask from the first day on.
 pub(super) fn covers(
     source: &dyn SnapshotSource,
     args: &TableFunctionArgs,
 ) -> Result<Arc<dyn TableProvider>> {
-    let (table, range) = ranged(source, "covers", args)?;
-    let entities = table.snapshot.coverage.completeness(&table.bucketing, range);
-    let covers =
-        !entities.is_empty() && entities.iter().all(|entity| entity.present == entity.expected);
+    let covers = !awaits_schema(source, "covers", args)? && {
+        let (table, range) = ranged(source, "covers", args)?;
+        let entities = table.snapshot.coverage.completeness(&table.bucketing, range);
+        !entities.is_empty() && entities.iter().all(|entity| entity.present == entity.expected)
+    };
     let schema = Arc::new(Schema::new(vec![Field::new("covers", DataType::Boolean, false)]));
     let column = Arc::new(BooleanArray::from(vec![covers]));
     let batch = RecordBatch::try_new(Arc::clone(&schema), vec![column])?;
@@ -90,21 +93,41 @@ pub(super) fn entities(
     })
 }
 
+/// Whether the table of a function with a range is a time-series table without any append.
+fn awaits_schema(
+    source: &dyn SnapshotSource,
+    function: &'static str,
+    args: &TableFunctionArgs,
+) -> Result<bool> {
+    let (table, ..) = range_arguments(function, args.exprs())?;
+    let PinnedTable { snapshot, .. } =
+        source.pinned(&table_name(function, table, args.session())?)?;
+    Ok(snapshot.spec.index.is_some() && snapshot.layout.is_none())
+}
+
 /// The table and the range of a function that needs both.
 fn ranged(
     source: &dyn SnapshotSource,
     function: &'static str,
     args: &TableFunctionArgs,
 ) -> Result<(CoveredTable, Run)> {
-    let [table, start, end] = args.exprs() else {
+    let (table, start, end) = range_arguments(function, args.exprs())?;
+    let table = CoveredTable::find(source, function, table, args.session())?;
+    let range = table.range(start, end, args.session())?;
+    Ok((table, range))
+}
+
+fn range_arguments<'a>(
+    function: &str,
+    arguments: &'a [Expr],
+) -> Result<(&'a Expr, &'a Expr, &'a Expr)> {
+    let [table, start, end] = arguments else {
         return plan_err!(
             "{function} takes the name of a table, a start and an end; write \
              {function}('prices', '2025-01-01', '2025-02-01')"
         );
     };
-    let table = CoveredTable::find(source, function, table, args.session())?;
-    let range = table.range(start, end, args.session())?;
-    Ok((table, range))
+    Ok((table, start, end))
 }
 
 #[allow(clippy::cast_precision_loss, reason = "a ratio for people: the counts stand beside it")]
