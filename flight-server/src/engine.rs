@@ -16,7 +16,8 @@ use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionConfig;
 use table_core::clock::{Clock, SystemClock};
 use table_core::datafusion::{
-    OneWayFilters, ReadEnds, SnapshotSource, TABLE_STORE_URL, UnorderedGroups, table_functions,
+    DayFilters, OneWayFilters, ReadEnds, SnapshotSource, SortKeysOnce, TABLE_STORE_URL,
+    UnorderedGroups, guard_filter_pushdown, table_functions,
 };
 use table_core::segment::reader::SegmentCache;
 use table_core::{Catalog, CatalogOptions, Error, ErrorKind};
@@ -207,11 +208,15 @@ fn template(runtime: &Arc<RuntimeEnv>) -> DfResult<SessionState> {
     options.execution.parquet.reorder_filters = true;
     options.execution.split_file_groups_by_statistics = true;
     options.execution.time_zone = Some("UTC".to_owned());
+    // `x IS TRUE` is never null to the logical plan and may be to the physical one, which is no reason to refuse to group by it.
+    options.execution.skip_physical_aggregate_schema_check = true;
     let mut state = SessionStateBuilder::new()
         .with_config(config)
         .with_runtime_env(Arc::clone(runtime))
         .with_default_features()
         .with_type_planner(Arc::new(functions::SqlTypes))
+        .with_optimizer_rule(Arc::new(SortKeysOnce))
+        .with_optimizer_rule(Arc::new(DayFilters))
         .with_physical_optimizer_rules(physical_rules())
         .build();
     functions::bound(&mut state)?;
@@ -222,7 +227,7 @@ fn template(runtime: &Arc<RuntimeEnv>) -> DfResult<SessionState> {
 fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> =
         vec![Arc::new(OneWayFilters), Arc::new(UnorderedGroups)];
-    rules.extend(PhysicalOptimizer::new().rules);
+    rules.extend(guard_filter_pushdown(PhysicalOptimizer::new().rules));
     rules.push(Arc::new(ReadEnds));
     rules.push(Arc::new(YieldingJoins));
     rules

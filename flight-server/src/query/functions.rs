@@ -75,7 +75,8 @@ fn unit_of(digits: Option<u64>) -> Option<TimeUnit> {
     }
 }
 
-/// Puts bounds on the functions that could fill the memory from one short statement, and our `date_bin` in its place.
+/// Puts bounds on the functions that could fill the memory from one short statement, and our `date_bin`, `min` and
+/// `max` in place of its own.
 ///
 /// # Errors
 /// When a function cannot be replaced.
@@ -85,6 +86,10 @@ pub(crate) fn bound(state: &mut SessionState) -> DfResult<()> {
     }
     let date_bin = state.udf("date_bin")?;
     state.register_udf(Arc::new(table_core::datafusion::date_bin(date_bin)))?;
+    for name in ["min", "max"] {
+        let bound = state.udaf(name)?;
+        state.register_udaf(Arc::new(table_core::datafusion::float_bounds(bound)))?;
+    }
     for name in SIZED_BY_ARGUMENT.into_iter().chain(["array_repeat"]) {
         if let Ok(inner) = state.udf(name) {
             state.register_udf(Arc::new(ScalarUDF::new_from_impl(Bounded { inner })))?;

@@ -2,21 +2,29 @@
 //! and physical rules that know how segments are sorted.
 
 mod date_bin;
+mod day_filters;
 mod ends;
+mod float_bounds;
 mod functions;
 mod groups;
 mod lossy;
 mod memory;
+mod name_clash;
 mod order;
 mod provider;
+mod sort_keys;
 mod statistics;
 
 pub use date_bin::date_bin;
+pub use day_filters::DayFilters;
 pub use ends::ReadEnds;
+pub use float_bounds::float_bounds;
 pub use functions::{PinnedTable, SnapshotSource, table_function_names, table_functions};
 pub use lossy::OneWayFilters;
+pub use name_clash::guard_filter_pushdown;
 pub use order::UnorderedGroups;
 pub use provider::{SnapshotProvider, TABLE_STORE_URL};
+pub use sort_keys::SortKeysOnce;
 
 pub use crate::segment::reader::{SEGMENT_CACHE_BYTES, SegmentCache};
 
