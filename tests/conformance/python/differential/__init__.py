@@ -1,0 +1,1 @@
+"""Random tables, random queries over them in the dialects of Coverline and of DuckDB, and the comparison of their answers."""
