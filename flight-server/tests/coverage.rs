@@ -158,6 +158,77 @@ async fn what_is_there_and_what_is_missing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn filters_on_entities_are_applied_before_rows_are_made() {
+    let server = Server::start().await;
+    let mut client = Client::of(&server);
+    client
+        .update(
+            "CREATE TABLE fleet (ts TIMESTAMP NOT NULL, region TEXT NOT NULL, unit INT NOT NULL) \
+             WITH (index_column = 'ts', bucket = '1h', entity_columns = 'region,unit')",
+        )
+        .await;
+    // Hours 0 and 3 of each: one gap of two hours.
+    let rows: Vec<String> = (0..40)
+        .flat_map(|unit| {
+            ["00:30", "03:30"]
+                .map(|time| format!("('2026-03-01T{time}:00', 'R{}', {unit})", unit % 4))
+        })
+        .collect();
+    client.update(&format!("INSERT INTO fleet VALUES {}", rows.join(", "))).await;
+    let day = "'2026-03-01T00:00:00', '2026-03-01T06:00:00'";
+    for function in [
+        "coverage('fleet')".to_owned(),
+        "gaps('fleet')".to_owned(),
+        format!("gaps('fleet', {day})"),
+        format!("completeness('fleet', {day})"),
+        "entities('fleet')".to_owned(),
+    ] {
+        for (filter, arrives) in [
+            ("region = 'R1'", true),
+            ("'R1' = region AND unit = 5", true),
+            ("unit IN (1, 2, 3, 99, NULL)", true),
+            ("region IN ('R1', 'R2') AND unit IN (5, 6, 7)", true),
+            ("(unit = 1 OR unit = 2) AND region = 'R1'", true),
+            ("unit = 1 AND unit = 2", true),
+            ("region = 'nowhere'", true),
+            ("unit = 1 OR region = 'R2'", false),
+            ("unit <> 1", false),
+            ("unit + 1 = 2", false),
+            ("region NOT IN ('R1', 'R2')", false),
+            ("upper(region) = 'R1' AND unit = 1", false),
+        ] {
+            let sql = format!("SELECT * FROM {function} WHERE {filter}");
+            // The same filter where it cannot be pushed down.
+            let kept = format!(
+                "SELECT * FROM (SELECT *, row_number() OVER () AS n FROM {function}) WHERE {filter} ORDER BY n"
+            );
+            let rows = client.rows(&sql).await;
+            let expected: Vec<String> = client
+                .rows(&kept)
+                .await
+                .iter()
+                .filter_map(|row| Some(row.rsplit_once(' ')?.0.to_owned()))
+                .collect();
+            assert_eq!(rows, expected, "{sql}");
+            let plan = client.rows(&format!("EXPLAIN {sql}")).await.join("\n");
+            assert!(!plan.contains("parquet"), "{plan}");
+            if arrives && !plan.contains("EmptyRelation") {
+                assert!(plan.contains("full_filters=["), "{plan}");
+                assert!(!plan.contains("FilterExec"), "{plan}");
+            } else if !arrives {
+                assert!(plan.contains("FilterExec"), "{plan}");
+            }
+        }
+        let sql = format!("SELECT * FROM {function} LIMIT 3");
+        assert_eq!(client.rows(&sql).await.len(), 3, "{sql}");
+        let plan = client.rows(&format!("EXPLAIN {sql}")).await.join("\n");
+        assert!(plan.contains("fetch=3"), "{plan}");
+        assert_eq!(client.rows(&format!("SELECT * FROM {function} LIMIT 0")).await.len(), 0);
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_empty_range_of_entities_covers_nothing() {
     let server = Server::start().await;
     let mut client = filled(&server).await;

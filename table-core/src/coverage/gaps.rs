@@ -66,25 +66,19 @@ fn missing_runs(runs: &Runs, bucketing: &Bucketing, window: Run) -> impl Iterato
     })
 }
 
-/// Adds the gaps of one entity: between its first and last bucket, or inside `range`.
-pub(super) fn gaps_of(
-    entity: &EntityKey,
+/// The gaps in the runs of one entity, with the number of their buckets: between its first and last bucket, or inside `range`.
+pub fn gaps_of(
     runs: &Runs,
     bucketing: &Bucketing,
     range: Option<Run>,
-    found: &mut Vec<Gap>,
-) {
-    let Some(window) = range.or_else(|| runs.bounds()) else {
-        return;
-    };
-    for missing in missing_runs(runs, bucketing, window) {
-        let bucket_count = real_buckets(bucketing, missing);
-        found.push(Gap { entity: entity.clone(), missing, bucket_count });
-    }
+) -> impl Iterator<Item = (Run, u64)> {
+    let window = range.or_else(|| runs.bounds());
+    let missing = window.into_iter().flat_map(|window| missing_runs(runs, bucketing, window));
+    missing.map(|missing| (missing, real_buckets(bucketing, missing)))
 }
 
 /// How much of `range` one entity covers.
-pub(super) fn completeness_of(
+pub fn completeness_of(
     entity: EntityKey,
     runs: &Runs,
     bucketing: &Bucketing,

@@ -132,7 +132,12 @@ impl Coverage {
     pub fn gaps(&self, bucketing: &Bucketing, range: Option<Run>) -> Vec<Gap> {
         let mut found = Vec::new();
         for (entity, runs) in self.sorted() {
-            gaps::gaps_of(&entity, runs, bucketing, range, &mut found);
+            let gaps = gaps::gaps_of(runs, bucketing, range);
+            found.extend(gaps.map(|(missing, bucket_count)| Gap {
+                entity: entity.clone(),
+                missing,
+                bucket_count,
+            }));
         }
         found
     }

@@ -20,6 +20,6 @@ mod tests;
 
 pub use codec::CodecError;
 pub use delta::CoverageDelta;
-pub use gaps::{Completeness, Gap};
+pub use gaps::{Completeness, Gap, completeness_of, gaps_of};
 pub use index::Coverage;
 pub use runs::{Run, Runs};

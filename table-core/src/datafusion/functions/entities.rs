@@ -14,7 +14,7 @@ use super::arguments::{CoveredTable, table_name};
 use super::rows::{Cell, Kind, Wanted, answer};
 use super::runs::bucket_count;
 use super::{PinnedTable, SnapshotSource};
-use crate::coverage::Run;
+use crate::coverage::{Run, completeness_of};
 
 /// Entity columns, how many buckets are `expected` in the range and how many are `present`, their `ratio`, and
 /// `complete_until`: where the first missing bucket starts, null when that is the first of the range. By entity.
@@ -29,19 +29,15 @@ pub(super) fn completeness(
         ("ratio", Kind::Ratio),
         ("complete_until", Kind::MaybeIndex),
     ];
-    answer(table, &columns, move |table, rows| {
-        for entity in table.snapshot.coverage.completeness(&table.bucketing, range) {
-            let cells = [
-                Cell::Count(entity.expected),
-                Cell::Count(entity.present),
-                Cell::Ratio(ratio(entity.present, entity.expected)),
-                Cell::Index(entity.complete_until.map(|bucket| table.bucketing.end(bucket))),
-            ];
-            if rows.push(&entity.entity, &cells)? == Wanted::Enough {
-                return Ok(Wanted::Enough);
-            }
-        }
-        Ok(Wanted::More)
+    answer(table, &columns, move |table, entity, runs, rows| {
+        let found = completeness_of(entity.clone(), runs, &table.bucketing, range);
+        let cells = [
+            Cell::Count(found.expected),
+            Cell::Count(found.present),
+            Cell::Ratio(ratio(found.present, found.expected)),
+            Cell::Index(found.complete_until.map(|bucket| table.bucketing.end(bucket))),
+        ];
+        rows.push(entity, &cells)
     })
 }
 
@@ -76,20 +72,15 @@ pub(super) fn entities(
     let table = CoveredTable::find(source, "entities", table, args.session())?;
     let columns =
         [("first_bucket", Kind::Index), ("last_bucket", Kind::Index), ("buckets", Kind::Count)];
-    answer(table, &columns, |table, rows| {
-        for (entity, runs) in table.snapshot.coverage.iter_sorted() {
-            let Some(Run { first, last }) = runs.bounds() else { continue };
-            let buckets = runs.iter().map(bucket_count).fold(0, u64::saturating_add);
-            let cells = [
-                Cell::Index(Some(table.bucketing.start(first))),
-                Cell::Index(Some(table.bucketing.start(last))),
-                Cell::Count(buckets),
-            ];
-            if rows.push(&entity, &cells)? == Wanted::Enough {
-                return Ok(Wanted::Enough);
-            }
-        }
-        Ok(Wanted::More)
+    answer(table, &columns, |table, entity, runs, rows| {
+        let Some(Run { first, last }) = runs.bounds() else { return Ok(Wanted::More) };
+        let buckets = runs.iter().map(bucket_count).fold(0, u64::saturating_add);
+        let cells = [
+            Cell::Index(Some(table.bucketing.start(first))),
+            Cell::Index(Some(table.bucketing.start(last))),
+            Cell::Count(buckets),
+        ];
+        rows.push(entity, &cells)
     })
 }
 

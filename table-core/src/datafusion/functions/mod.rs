@@ -2,11 +2,12 @@
 //!
 //! `runs` has `coverage` and `gaps`, `entities` has `completeness`, `covers` and `entities`, `table` has `segments` and
 //! `table_properties`, `history` has `table_history`. `arguments` reads what they are called with, `rows` makes the rows of
-//! those that have one per entity. Planning only resolves the table and the bounds; rows are made while the query runs.
+//! those that have one per entity, `picks` finds the entities that a filter asks for. Planning only resolves the table and the bounds; rows are made while the query runs.
 
 mod arguments;
 mod entities;
 mod history;
+mod picks;
 mod rows;
 mod runs;
 mod table;

@@ -9,16 +9,22 @@ use arrow::array::{
 };
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::catalog::TableProvider;
+use async_trait::async_trait;
 use datafusion::catalog::streaming::StreamingTable;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::datasource::TableType;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::stream::RecordBatchReceiverStream;
 use datafusion::physical_plan::streaming::PartitionStream;
 use tokio::sync::mpsc::Sender;
 
 use super::arguments::CoveredTable;
 use super::external;
+use super::picks::Picks;
+use crate::coverage::Runs;
 use crate::error::Error;
 use crate::schema::portable_field;
 use crate::types::{EntityKey, EntityType, EntityValue, IndexType};
@@ -50,8 +56,8 @@ pub(super) enum Cell {
     Ratio(f64),
 }
 
-/// Makes all rows of an answer and hands them over one by one; ends early when the rows are no longer wanted.
-type Make = dyn Fn(&CoveredTable, &mut Rows<'_>) -> Result<Wanted> + Send + Sync;
+/// Makes the rows of one entity and hands them over one by one; ends early when they are no longer wanted.
+type Make = dyn Fn(&CoveredTable, &EntityKey, &Runs, &mut Rows<'_>) -> Result<Wanted> + Send + Sync;
 
 /// Whether somebody still reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,11 +66,14 @@ pub(super) enum Wanted {
     Enough,
 }
 
-/// An answer with the entity columns of `table` and `columns`, whose rows `make` makes.
+/// An answer with the entity columns of `table` and `columns`, whose rows `make` makes for each entity.
 pub(super) fn answer(
     table: CoveredTable,
     columns: &[(&str, Kind)],
-    make: impl Fn(&CoveredTable, &mut Rows<'_>) -> Result<Wanted> + Send + Sync + 'static,
+    make: impl Fn(&CoveredTable, &EntityKey, &Runs, &mut Rows<'_>) -> Result<Wanted>
+    + Send
+    + Sync
+    + 'static,
 ) -> Result<Arc<dyn TableProvider>> {
     let entities =
         table.layout.entities.iter().filter_map(|at| table.layout.schema.fields().get(*at));
@@ -84,9 +93,64 @@ pub(super) fn answer(
         fields.push(Field::new(name, data_type, nullable));
     }
     let schema: SchemaRef = Arc::new(Schema::new(fields));
-    let rows =
-        EntityRows { table: Arc::new(table), make: Arc::new(make), schema: Arc::clone(&schema) };
-    Ok(Arc::new(StreamingTable::try_new(schema, vec![Arc::new(rows)])?))
+    Ok(Arc::new(EntityTable { table: Arc::new(table), make: Arc::new(make), schema }))
+}
+
+/// An answer that is yet to be asked for.
+struct EntityTable {
+    table: Arc<CoveredTable>,
+    make: Arc<Make>,
+    schema: SchemaRef,
+}
+
+impl fmt::Debug for EntityTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EntityTable")
+            .field("table", &self.table.name)
+            .field("version", &self.table.snapshot.version)
+            .finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl TableProvider for EntityTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::View
+    }
+
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> Result<Vec<TableProviderFilterPushDown>> {
+        let support =
+            filters.iter().map(|filter| match Picks::is_known(&self.table.layout, filter) {
+                true => TableProviderFilterPushDown::Exact,
+                false => TableProviderFilterPushDown::Unsupported,
+            });
+        Ok(support.collect())
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let rows = EntityRows {
+            table: Arc::clone(&self.table),
+            make: Arc::clone(&self.make),
+            schema: Arc::clone(&self.schema),
+            picks: Picks::of(&self.table.layout, filters),
+            limit,
+        };
+        let stream = StreamingTable::try_new(Arc::clone(&self.schema), vec![Arc::new(rows)])?;
+        stream.scan(state, projection, &[], limit).await
+    }
 }
 
 /// An answer that is yet to be made.
@@ -94,6 +158,9 @@ struct EntityRows {
     table: Arc<CoveredTable>,
     make: Arc<Make>,
     schema: SchemaRef,
+    picks: Picks,
+    /// Most rows that anybody wants.
+    limit: Option<usize>,
 }
 
 impl fmt::Debug for EntityRows {
@@ -101,6 +168,8 @@ impl fmt::Debug for EntityRows {
         f.debug_struct("EntityRows")
             .field("table", &self.table.name)
             .field("version", &self.table.snapshot.version)
+            .field("picks", &self.picks)
+            .field("limit", &self.limit)
             .finish_non_exhaustive()
     }
 }
@@ -116,11 +185,15 @@ impl PartitionStream for EntityRows {
         let sender = builder.tx();
         let (table, make, schema) =
             (Arc::clone(&self.table), Arc::clone(&self.make), Arc::clone(&self.schema));
+        let (picks, limit) = (self.picks.clone(), self.limit);
         builder.spawn_blocking(move || {
-            let mut rows = Rows::new(&table, schema, sender);
-            if make(&table, &mut rows)? == Wanted::More {
-                rows.send()?;
+            let mut rows = Rows::new(&table, schema, sender, limit);
+            for (entity, runs) in picks.entities(&table.snapshot.coverage) {
+                if make(&table, &entity, runs, &mut rows)? == Wanted::Enough {
+                    return Ok(());
+                }
             }
+            rows.send()?;
             Ok(())
         });
         builder.build()
@@ -135,6 +208,8 @@ pub(super) struct Rows<'a> {
     entities: Vec<Vec<EntityValue>>,
     cells: Vec<Vec<Cell>>,
     row_count: usize,
+    /// Rows still wanted.
+    missing: usize,
 }
 
 impl<'a> Rows<'a> {
@@ -142,6 +217,7 @@ impl<'a> Rows<'a> {
         table: &'a CoveredTable,
         schema: SchemaRef,
         sender: Sender<Result<RecordBatch>>,
+        limit: Option<usize>,
     ) -> Self {
         let entity_count = table.layout.entities.len();
         let cell_count = schema.fields().len() - entity_count;
@@ -152,11 +228,15 @@ impl<'a> Rows<'a> {
             entities: vec![Vec::new(); entity_count],
             cells: vec![Vec::new(); cell_count],
             row_count: 0,
+            missing: limit.unwrap_or(usize::MAX),
         }
     }
 
     /// Takes a row, with one cell for each column behind the entity columns.
     pub(super) fn push(&mut self, entity: &EntityKey, cells: &[Cell]) -> Result<Wanted> {
+        if self.missing == 0 {
+            return Ok(Wanted::Enough);
+        }
         let values = entity.decode(&self.table.layout.entity_types).ok_or_else(|| {
             external(Error::internal(format!(
                 "an entity of table \"{}\" is not of the types of its entity columns",
@@ -170,7 +250,12 @@ impl<'a> Rows<'a> {
             column.push(*cell);
         }
         self.row_count += 1;
-        if self.row_count < BATCH_ROWS { Ok(Wanted::More) } else { self.send() }
+        self.missing -= 1;
+        match self.missing {
+            0 => self.send().map(|_| Wanted::Enough),
+            _ if self.row_count < BATCH_ROWS => Ok(Wanted::More),
+            _ => self.send(),
+        }
     }
 
     /// Hands over the rows taken since the last batch.

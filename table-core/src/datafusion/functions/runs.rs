@@ -9,7 +9,7 @@ use datafusion::error::Result;
 use super::SnapshotSource;
 use super::arguments::CoveredTable;
 use super::rows::{Cell, Kind, Wanted, answer};
-use crate::coverage::Run;
+use crate::coverage::{Run, gaps_of};
 
 /// Entity columns, `start` and `end` of the run (the end is exclusive), and its number of `buckets`; by entity and start.
 pub(super) fn coverage(
@@ -23,12 +23,10 @@ pub(super) fn coverage(
     };
     let table = CoveredTable::find(source, "coverage", table, args.session())?;
     let columns = [("start", Kind::Index), ("end", Kind::Index), ("buckets", Kind::Count)];
-    answer(table, &columns, |table, rows| {
-        for (entity, runs) in table.snapshot.coverage.iter_sorted() {
-            for run in runs.iter() {
-                if rows.push(&entity, &cells(table, run, bucket_count(run)))? == Wanted::Enough {
-                    return Ok(Wanted::Enough);
-                }
+    answer(table, &columns, |table, entity, runs, rows| {
+        for run in runs.iter() {
+            if rows.push(entity, &cells(table, run, bucket_count(run)))? == Wanted::Enough {
+                return Ok(Wanted::Enough);
             }
         }
         Ok(Wanted::More)
@@ -58,10 +56,9 @@ pub(super) fn gaps(
     };
     let columns =
         [("gap_start", Kind::Index), ("gap_end", Kind::Index), ("missing_buckets", Kind::Count)];
-    answer(table, &columns, move |table, rows| {
-        for gap in table.snapshot.coverage.gaps(&table.bucketing, range) {
-            let cells = cells(table, gap.missing, gap.bucket_count);
-            if rows.push(&gap.entity, &cells)? == Wanted::Enough {
+    answer(table, &columns, move |table, entity, runs, rows| {
+        for (missing, bucket_count) in gaps_of(runs, &table.bucketing, range) {
+            if rows.push(entity, &cells(table, missing, bucket_count))? == Wanted::Enough {
                 return Ok(Wanted::Enough);
             }
         }
