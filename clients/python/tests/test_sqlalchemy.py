@@ -67,14 +67,15 @@ def test_tables_are_made_filled_and_dropped(engine: sa.Engine, client: coverline
         sa.Column("close", sa.Double),
         sa.Column("amount", sa.Numeric(12, 2)),
         sa.Column("note", sa.Text),
+        sa.Column("raw", sa.LargeBinary),
         coverline_index_column="ts",
         coverline_bucket="1h",
         coverline_entity_columns="symbol",
     )
     table.create(engine)
     rows = [
-        {"ts": DAY, "symbol": "NVDA", "close": 1.5, "amount": decimal.Decimal("12.50"), "note": None},
-        {"ts": DAY + datetime.timedelta(hours=1), "symbol": "NVDA", "close": None, "amount": None, "note": "it's"},
+        {"ts": DAY, "symbol": "NVDA", "close": 1.5, "amount": decimal.Decimal("12.50"), "note": None, "raw": b"\x00\xff"},
+        {"ts": DAY + datetime.timedelta(hours=1), "symbol": "NVDA", "close": None, "amount": None, "note": "it's", "raw": None},
     ]
     with engine.begin() as connection:
         connection.execute(table.insert(), rows)
@@ -82,6 +83,8 @@ def test_tables_are_made_filled_and_dropped(engine: sa.Engine, client: coverline
         assert client.table(name).version == 2
         found = connection.execute(sa.select(table).order_by(table.c.ts)).mappings().all()
         assert [dict(row) for row in found] == rows
+        of_bytes = sa.select(table.c.close).where(table.c.raw == sa.bindparam("raw", b"\x00\xff", sa.VARBINARY))
+        assert connection.scalars(of_bytes).all() == [1.5]
         with pytest.raises(sa.exc.ProgrammingError, match="already holds rows"):
             connection.execute(table.insert(), rows[:1])
     with pytest.raises(coverline.CoverageOverlapError):

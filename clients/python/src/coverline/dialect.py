@@ -51,6 +51,15 @@ def _sql_type(kind: pa.DataType) -> types.TypeEngine[Any]:
     return types.NullType()
 
 
+class _Bytes(types.LargeBinary):
+    """Bytes as they are: the driver has no constructor for them, which SQLAlchemy would call."""
+
+    cache_ok = True
+
+    def bind_processor(self, dialect: Any) -> None:
+        return None
+
+
 class _TypeCompiler(compiler.GenericTypeCompiler):
     def visit_double(self, type_: Any, **kw: Any) -> str:
         return "DOUBLE"
@@ -113,6 +122,7 @@ class CoverlineDialect(default.DefaultDialect):
     statement_compiler = _SQLCompiler
     ddl_compiler = _DDLCompiler
     type_compiler_cls = _TypeCompiler
+    colspecs = {types.LargeBinary: _Bytes, types.BINARY: _Bytes, types.VARBINARY: _Bytes}
     construct_arguments = [(schema.Table, dict.fromkeys(_TABLE_OPTIONS))]
 
     @classmethod
