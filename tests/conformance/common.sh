@@ -1,4 +1,4 @@
-# For the scripts `run` beside this file: a server of one's own, and what the two example programs of each language must print.
+# For the scripts `run` beside this file: servers of one's own, and what the two example programs of each language must print.
 # Source it after `set -euo pipefail`.
 
 : "${COVERLINE_BIN:?names the program under test; tests/run sets it}"
@@ -8,41 +8,65 @@ server_memory_kib_max=12000000
 # In memory where that is possible: clients are under test here, not disks.
 scratch=$(mktemp -d -p /dev/shm 2> /dev/null || mktemp -d)
 server_pid=
+secured_pid=
 server_out=
+# An authority that nobody else trusts, and a certificate of it for 127.0.0.1.
+tls=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../flight-server/tests/tls" && pwd)
 
-# Starts a server on a free port over an empty folder, and sets COVERLINE_ADDRESS to its HOST:PORT.
+# Starts two servers on free ports over empty folders: COVERLINE_ADDRESS is the HOST:PORT of one, and COVERLINE_TLS_ADDRESS of one
+# that speaks TLS, with a certificate of the authority in the file COVERLINE_TLS_AUTHORITY.
 start_server() {
-  local line=""
+  launch root grpc
+  server_pid=$launched_pid
+  export COVERLINE_ADDRESS=$launched_address
+  launch secured grpc+tls --tls-cert "$tls/server.pem" --tls-key "$tls/server.key"
+  secured_pid=$launched_pid
+  export COVERLINE_TLS_ADDRESS=$launched_address COVERLINE_TLS_AUTHORITY=$tls/ca.pem
+}
+
+# launch FOLDER SCHEME ARGUMENT...: sets launched_pid and launched_address.
+launch() {
+  local folder=$1 scheme=$2 line=""
+  shift 2
   # Kept open: the server's standard output must not break.
   exec {server_out}< <(
     ulimit -v "$server_memory_kib_max"
-    exec "$COVERLINE_BIN" serve --listen 127.0.0.1:0 --data-dir "$scratch/root" 2> "$scratch/server.log"
+    exec "$COVERLINE_BIN" serve --listen 127.0.0.1:0 --data-dir "$scratch/$folder" "$@" 2> "$scratch/$folder.log"
   )
-  server_pid=$!
+  launched_pid=$!
   read -r -t "$server_wait_seconds_max" line <&"$server_out" || true
-  if [[ $line != "listening on grpc://"* ]]; then
+  if [[ $line != "listening on $scheme://"* ]]; then
     echo "the server said \"$line\" instead of where it listens; its log:" >&2
-    cat "$scratch/server.log" >&2
+    cat "$scratch/$folder.log" >&2
+    kill -KILL "$launched_pid" 2> /dev/null || true
     return 1
   fi
-  export COVERLINE_ADDRESS=${line#listening on grpc://}
+  launched_address=${line#"listening on $scheme://"}
 }
 
-# Stops it in order. Fails if it died before, or stops with an error.
+# Stops both in order. Fails if one died before, or stops with an error.
 stop_server() {
-  local code=0
-  kill -TERM "$server_pid" || echo "the server had died" >&2
-  wait "$server_pid" || code=$?
+  local pid
+  for pid in "$server_pid" "$secured_pid"; do kill -TERM "$pid" || echo "a server had died" >&2; done
+  finish "$server_pid" root
   server_pid=
+  finish "$secured_pid" secured
+  secured_pid=
+}
+
+finish() {
+  local code=0
+  wait "$1" || code=$?
   if ((code != 0)); then
-    tail -n 20 "$scratch/server.log" >&2
-    echo "the server stopped with exit code $code" >&2
+    tail -n 20 "$scratch/$2.log" >&2
+    echo "the server over $2 stopped with exit code $code" >&2
     return 1
   fi
 }
 
 clean_up() {
-  [[ -z $server_pid ]] || kill -KILL "$server_pid" 2> /dev/null || true
+  local pid
+  for pid in $server_pid $secured_pid; do kill -KILL "$pid" 2> /dev/null || true; done
   rm -rf "$scratch"
 }
 trap clean_up EXIT

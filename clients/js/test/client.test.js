@@ -1,13 +1,15 @@
 /** The small client of the examples against the server that COVERLINE_ADDRESS names. */
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { after, before, test } from 'node:test';
+import { credentials } from '@grpc/grpc-js';
 import { Float64, Table, TimestampMicrosecond, Utf8, vectorFromArray } from 'apache-arrow';
 import { FlightSqlClient } from '../src/client.js';
 import { OverlapError } from '../src/overlap.js';
 
 const DAY = Date.UTC(2025, 2, 1);
 const HOUR = 3_600_000;
-const GRPC = { INVALID_ARGUMENT: 3, NOT_FOUND: 5, ALREADY_EXISTS: 6 };
+const GRPC = { INVALID_ARGUMENT: 3, NOT_FOUND: 5, ALREADY_EXISTS: 6, UNAVAILABLE: 14 };
 
 const address = process.env.COVERLINE_ADDRESS;
 let client;
@@ -193,4 +195,16 @@ test('a closed client refuses', async () => {
   await other.query('SELECT 1');
   other.close();
   await assert.rejects(other.query('SELECT 1'));
+});
+
+test('over TLS, to a server whose authority it is told to trust, and to no other', async () => {
+  const secured = process.env.COVERLINE_TLS_ADDRESS?.replace('127.0.0.1', 'localhost');
+  assert.ok(secured, 'COVERLINE_TLS_ADDRESS is not set; tests/run js sets it');
+  const authority = readFileSync(process.env.COVERLINE_TLS_AUTHORITY);
+  const trusting = new FlightSqlClient(secured, credentials.createSsl(authority));
+  assert.equal((await trusting.query('SELECT 41 + 1 AS n')).get(0).n, 42n);
+  trusting.close();
+  const stranger = new FlightSqlClient(secured, credentials.createSsl());
+  await assert.rejects(stranger.query('SELECT 1'), { code: GRPC.UNAVAILABLE });
+  stranger.close();
 });

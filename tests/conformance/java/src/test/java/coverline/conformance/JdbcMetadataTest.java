@@ -166,9 +166,9 @@ class JdbcMetadataTest {
   }
 
   @Test
-  @DisplayName("lists the types there are")
+  @DisplayName("limit: getTypeInfo() is empty, because the driver does not ask for GetXdbcTypeInfo")
   void typeInfo() throws SQLException {
-    rows(metadata.getTypeInfo());
+    assertEquals(List.of(), rows(metadata.getTypeInfo()));
   }
 
   @Test

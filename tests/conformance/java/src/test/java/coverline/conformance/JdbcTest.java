@@ -71,6 +71,25 @@ class JdbcTest {
   }
 
   @Test
+  @DisplayName("connects over TLS, which is its default, to a server whose authority it is told to trust, and to no other")
+  void connectsOverTls() throws SQLException {
+    String url = "jdbc:arrow-flight-sql://" + Server.secured() + "/";
+    Properties trusting = new Properties();
+    trusting.put("tlsRootCerts", Server.authority());
+    try (Connection other = DriverManager.getConnection(url, trusting)) {
+      assertEquals(42, only(other, "SELECT 41 + 1"));
+    }
+    // Without a login the driver connects when it has something to ask.
+    assertThrows(
+        SQLException.class,
+        () -> {
+          try (Connection stranger = DriverManager.getConnection(url)) {
+            only(stranger, "SELECT 1");
+          }
+        });
+  }
+
+  @Test
   @DisplayName("chooses the catalog at connect; a wrong one is refused")
   void choosesTheCatalog() throws SQLException {
     Connection other = DriverManager.getConnection(Server.jdbcUrl() + "&catalog=coverline");

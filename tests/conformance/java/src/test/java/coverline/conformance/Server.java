@@ -19,9 +19,23 @@ final class Server {
 
   /** HOST:PORT. A missing one is a failure: a suite that skips itself proves nothing. */
   static String address() {
-    String address = System.getenv("COVERLINE_ADDRESS");
-    assertTrue(address != null && !address.isEmpty(), "COVERLINE_ADDRESS is not set; tests/run java sets it");
-    return address;
+    return told("COVERLINE_ADDRESS");
+  }
+
+  /** HOST:PORT of one that speaks TLS. */
+  static String secured() {
+    return told("COVERLINE_TLS_ADDRESS");
+  }
+
+  /** A file: the authority that vouches for it. */
+  static String authority() {
+    return told("COVERLINE_TLS_AUTHORITY");
+  }
+
+  private static String told(String name) {
+    String value = System.getenv(name);
+    assertTrue(value != null && !value.isEmpty(), name + " is not set; tests/run java sets it");
+    return value;
   }
 
   static Location location() {
