@@ -94,6 +94,41 @@ def test_tables_are_made_filled_and_dropped(engine: sa.Engine, client: coverline
     table.drop(engine, checkfirst=True)
 
 
+def test_patterns_limits_and_numbers_of_any_kind(engine: sa.Engine, name: str) -> None:
+    table = sa.Table(
+        name, sa.MetaData(), sa.Column("id", sa.Integer), sa.Column("text", sa.Text), sa.Column("x", sa.Double), sa.Column("d", sa.Numeric(9, 3))
+    )
+    table.create(engine)
+    texts = ["ab%c", "abxc", "a/b", "a\\b", "a_b", "AB%C"]
+    with engine.begin() as connection:
+        # Some rows as decimals, some as floats: one column of each all the same.
+        numbers = [decimal.Decimal("1.125"), 2.5, 3, None, decimal.Decimal("5"), 6.25]
+        connection.execute(table.insert(), [{"id": i, "text": text, "x": n, "d": n} for i, (text, n) in enumerate(zip(texts, numbers))])
+
+        def ids(*conditions: sa.ColumnElement[bool]) -> list[int]:
+            return list(connection.scalars(sa.select(table.c.id).where(*conditions).order_by(table.c.id)))
+
+        text = table.c.text
+        assert ids(text.contains("b%c", autoescape=True)) == [0]
+        assert ids(text.icontains("B%", autoescape=True)) == [0, 5]
+        assert ids(text.startswith("a/", autoescape=True)) == [2]
+        assert ids(text.endswith("_b", autoescape=True)) == [4]
+        assert ids(text.contains("\\", autoescape=True)) == [3]
+        assert ids(text.like("ab#%_", escape="#")) == [0]
+        assert ids(~text.contains("%", autoescape=True, escape="#")) == [1, 2, 3, 4]
+        assert ids(text.like("a\\_b", escape="\\")) == [4]
+        with pytest.raises(sa.exc.CompileError, match="LIKE cannot escape"):
+            ids(text.like("x", escape="%"))
+
+        some = sa.select(table.c.id).order_by(table.c.id)
+        assert connection.scalars(some.offset(4)).all() == [4, 5]
+        assert connection.scalars(some.limit(2).offset(1)).all() == [1, 2]
+        bound = some.limit(sa.bindparam("n")).offset(sa.bindparam("from"))
+        assert connection.scalars(bound, {"n": 1, "from": 3}).all() == [3]
+        assert connection.execute(sa.select(table.c.x, table.c.d).where(table.c.id == 1)).one() == (2.5, decimal.Decimal("2.5"))
+        assert ids(table.c.x == decimal.Decimal("1.125"), table.c.d == 1.125) == [0]
+
+
 def test_a_connection_that_broke_is_noticed(tmp_path, server: Server) -> None:  # type: ignore[no-untyped-def]
     own = Server(tmp_path / "root")
     engine = sa.create_engine(own.url.replace("grpc://", "coverline://"), pool_pre_ping=True)

@@ -9,6 +9,7 @@ commits by itself. A table that is made through SQLAlchemy is a time-series tabl
 
 from __future__ import annotations
 
+import decimal
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -60,6 +61,20 @@ class _Bytes(types.LargeBinary):
         return None
 
 
+class _Numeric(types.Numeric[Any]):
+    """Values of one type in every row, which Arrow insists on."""
+
+    def bind_processor(self, dialect: Any) -> Callable[[Any], Any]:
+        return lambda value: decimal.Decimal(str(value)) if isinstance(value, float) else value
+
+
+class _Float(types.Float[Any]):
+    """The same for floating point, where some rows may come as decimals."""
+
+    def bind_processor(self, dialect: Any) -> Callable[[Any], Any]:
+        return lambda value: None if value is None else float(value)
+
+
 class _TypeCompiler(compiler.GenericTypeCompiler):
     def visit_double(self, type_: Any, **kw: Any) -> str:
         return "DOUBLE"
@@ -96,10 +111,34 @@ class _DDLCompiler(compiler.DDLCompiler):
 
 class _SQLCompiler(compiler.SQLCompiler):
     def limit_clause(self, select: Any, **kw: Any) -> str:
+        parts = (("LIMIT", select._limit_clause), ("OFFSET", select._offset_clause))
+        return "".join(f"\n {word} {self._bound(select, clause, **kw)}" for word, clause in parts if clause is not None)
+
+    def _bound(self, select: Any, clause: Any, **kw: Any) -> str:
         # A plan with its numbers in it is better than one that waits for them.
-        kw["literal_execute"] = True
-        clause: str = super().limit_clause(select, **kw)  # type: ignore[no-untyped-call]
-        return clause
+        if select._simple_int_clause(clause):
+            kw["literal_execute"] = True
+        return self.process(clause, **kw)
+
+    def visit_like_op_binary(self, binary: Any, operator: Any, **kw: Any) -> str:
+        return f"{self.process(binary.left, **kw)} LIKE {self._pattern(binary, **kw)}"
+
+    def visit_not_like_op_binary(self, binary: Any, operator: Any, **kw: Any) -> str:
+        return f"{self.process(binary.left, **kw)} NOT LIKE {self._pattern(binary, **kw)}"
+
+    def _pattern(self, binary: Any, **kw: Any) -> str:
+        """The pattern with the backslash for what escapes in it, the only one there is. SQLAlchemy's ``autoescape`` takes the slash."""
+        pattern = self.process(binary.right, **kw)
+        escape = binary.modifiers.get("escape")
+        if escape is None or escape == "\\":
+            return pattern
+        if len(escape) != 1 or escape in "%_":
+            raise exc.CompileError(f"LIKE cannot escape with {escape!r}; take one character other than % and _")
+        # One that escapes itself stays one, out of the way meanwhile.
+        aside = "chr(1)"
+        one, two = (self.render_literal_value(text, types.STRINGTYPE) for text in (escape, escape * 2))
+        doubled = f"replace({pattern}, '\\', '\\\\')"
+        return f"replace(replace(replace({doubled}, {two}, {aside}), {one}, '\\'), {aside}, {one})"
 
 
 class CoverlineDialect(default.DefaultDialect):
@@ -122,7 +161,13 @@ class CoverlineDialect(default.DefaultDialect):
     statement_compiler = _SQLCompiler
     ddl_compiler = _DDLCompiler
     type_compiler_cls = _TypeCompiler
-    colspecs = {types.LargeBinary: _Bytes, types.BINARY: _Bytes, types.VARBINARY: _Bytes}
+    colspecs = {
+        types.LargeBinary: _Bytes,
+        types.BINARY: _Bytes,
+        types.VARBINARY: _Bytes,
+        types.Float: _Float,
+        types.Numeric: _Numeric,
+    }
     construct_arguments = [(schema.Table, dict.fromkeys(_TABLE_OPTIONS))]
 
     @classmethod
