@@ -262,4 +262,4 @@ fn spans_of(zone: Tz) -> Vec<Span> {
 
 #[cfg(test)]
 #[path = "calendar_tests.rs"]
-mod tests;
+pub(crate) mod tests;

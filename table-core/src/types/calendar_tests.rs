@@ -431,6 +431,35 @@ fn buckets_of_every_zone_are_those_of_jiff() {
     assert!(left_out[1] * 100 < compared[1], "{left_out:?} of {compared:?} seed {SEED:#x}");
 }
 
+/// For every zone the starts of the local days around each change of its clocks from 1970 to 2037, where both copies of the
+/// data agree; several days that start at the same instant are one.
+pub(crate) fn days_around_changes(mut visit: impl FnMut(&str, &[Vec<i64>])) {
+    let midnights = Midnights::new(CalendarUnit::Day, 1);
+    // Links share the offsets of the zone they stand for, in both libraries; one of them stands for all.
+    let mut seen = BTreeSet::new();
+    for zone in ZONES.iter() {
+        let ours: Vec<(i64, i64)> =
+            zone.ours.iter().map(|span| (span.start, span.offset)).collect();
+        if !seen.insert((ours, &zone.theirs)) {
+            continue;
+        }
+        let mut all = Vec::new();
+        for &(change, _) in &zone.theirs {
+            if !(year(1970)..year(2038)).contains(&change) || !zone.agreed(change) {
+                continue;
+            }
+            let day = zone.bucket(&midnights, change);
+            let mut starts: Vec<i64> =
+                (day - 3..=day + 3).map(|day| zone.reached(midnights.of(day))).collect();
+            starts.dedup();
+            if starts.iter().all(|start| zone.agreed(*start)) {
+                all.push(starts);
+            }
+        }
+        visit(&zone.name, &all);
+    }
+}
+
 #[test]
 fn days_that_the_date_line_skipped_are_the_known_ones() {
     let mut skipped = BTreeSet::new();

@@ -6,6 +6,9 @@ mod entity;
 mod id;
 mod width;
 
+#[cfg(test)]
+pub(crate) use calendar::tests as calendar_oracle;
+
 pub use bucket::{BucketId, Bucketing, IndexType};
 pub use entity::{EntityKey, EntityType, EntityValue, encode_entities};
 pub use id::{AttemptId, SegmentId, TableId, Version};
