@@ -17,7 +17,7 @@ use datafusion::prelude::SessionConfig;
 use table_core::clock::{Clock, SystemClock};
 use table_core::datafusion::{
     DayFilters, OneWayFilters, ReadEnds, SnapshotSource, SortKeysOnce, TABLE_STORE_URL,
-    UnorderedGroups, guard_filter_pushdown, table_functions,
+    UnorderedGroups, WholeFloatGroups, guard_filter_pushdown, table_functions,
 };
 use table_core::segment::reader::SegmentCache;
 use table_core::{Catalog, CatalogOptions, Error, ErrorKind};
@@ -228,6 +228,7 @@ fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> =
         vec![Arc::new(OneWayFilters), Arc::new(UnorderedGroups)];
     rules.extend(guard_filter_pushdown(PhysicalOptimizer::new().rules));
+    rules.push(Arc::new(WholeFloatGroups));
     rules.push(Arc::new(ReadEnds));
     rules.push(Arc::new(YieldingJoins));
     rules

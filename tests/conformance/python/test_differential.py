@@ -260,6 +260,8 @@ GUARDED = [
     ("sort_keys", "SELECT DISTINCT ON (e) e, n FROM {l} ORDER BY e, ts DESC, e, id", ""),
     ("float_bounds", "SELECT e, min(x), max(x) FROM {l} GROUP BY e", ""),
     ("float_bounds", "SELECT e, min(CAST(x AS REAL)), max(CAST(x AS REAL)) FROM {l} GROUP BY e", ""),
+    ("float_limits", "SELECT x + n AS z, count(*) FROM {l} WHERE e = 'C' GROUP BY x + n ORDER BY z DESC NULLS LAST LIMIT 3", ""),
+    ("float_limits", "SELECT x FROM {l} UNION SELECT x FROM {r} ORDER BY x DESC NULLS LAST LIMIT 3", ""),
     ("name_clash", "SELECT l.id, r.id FROM {l} l RIGHT JOIN {r} r ON l.id = r.n WHERE (l.n + r.id) IS NULL", ""),
     ("name_clash", "SELECT l.id, r.id FROM {r} l RIGHT JOIN {l} r ON l.id = r.n WHERE (l.n + r.id) IS NULL", ""),
     ("name_clash", "SELECT l.id, r.id FROM {l} l FULL JOIN {r} r ON l.e = r.e AND l.id = r.id WHERE l.n < r.id - 3", ""),
