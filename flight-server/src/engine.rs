@@ -11,13 +11,15 @@ use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::optimizer::push_down_filter::PushDownFilter;
+use datafusion::optimizer::{Optimizer, OptimizerRule};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionConfig;
 use table_core::clock::{Clock, SystemClock};
 use table_core::datafusion::{
-    DayFilters, OneWayFilters, ReadEnds, SnapshotSource, SortKeysOnce, TABLE_STORE_URL,
-    UnorderedGroups, WholeFloatGroups, guard_filter_pushdown, table_functions,
+    AsofFilters, DayFilters, OneWayFilters, ReadEnds, SnapshotSource, SortKeysOnce,
+    TABLE_STORE_URL, UnorderedGroups, WholeFloatGroups, guard_filter_pushdown, table_functions,
 };
 use table_core::segment::reader::SegmentCache;
 use table_core::{Catalog, CatalogOptions, Error, ErrorKind};
@@ -25,8 +27,10 @@ use table_core::{Catalog, CatalogOptions, Error, ErrorKind};
 use crate::catalog::{CATALOG_NAME, SCHEMA_NAME};
 use crate::config::ServerConfig;
 use crate::limits;
+use crate::query::asof::AsofRelations;
 use crate::query::functions;
 use crate::query::information_schema::{InformationSchema, StatementCatalog};
+use crate::query::physical::PhysicalPlans;
 use crate::query::pins::{PinnedSchema, Pins};
 use crate::query::planner::Planner;
 use crate::query::plans::Plans;
@@ -215,12 +219,24 @@ fn template(runtime: &Arc<RuntimeEnv>) -> DfResult<SessionState> {
         .with_runtime_env(Arc::clone(runtime))
         .with_default_features()
         .with_type_planner(Arc::new(functions::SqlTypes))
+        .with_relation_planners(vec![Arc::new(AsofRelations)])
+        .with_optimizer_rules(logical_rules())
+        .with_query_planner(Arc::new(PhysicalPlans))
         .with_optimizer_rule(Arc::new(SortKeysOnce))
         .with_optimizer_rule(Arc::new(DayFilters))
         .with_physical_optimizer_rules(physical_rules())
         .build();
     functions::bound(&mut state)?;
     Ok(state)
+}
+
+/// DataFusion's rules and ours.
+fn logical_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+    let mut rules = Optimizer::new().rules;
+    // Filters have come down to the joins then, and nothing has come between.
+    let behind = rules.iter().position(|rule| rule.name() == PushDownFilter::new().name());
+    rules.insert(behind.map_or(0, |position| position + 1), Arc::new(AsofFilters));
+    rules
 }
 
 /// DataFusion's rules between ours.

@@ -1,5 +1,6 @@
 //! SQL to record batches: the gate, DDL, INSERT, queries with pinned versions, prepared statements, the result stream.
 
+pub(crate) mod asof;
 pub(crate) mod call;
 mod ddl;
 pub(crate) mod functions;
@@ -10,6 +11,7 @@ mod insert;
 pub(crate) mod min_versions;
 pub(crate) mod parameters;
 mod parts;
+pub(crate) mod physical;
 pub(crate) mod pins;
 pub(crate) mod plan;
 pub(crate) mod planner;

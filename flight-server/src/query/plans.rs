@@ -10,7 +10,7 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::datasource::source_as_provider;
 use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
 use parking_lot::Mutex;
-use table_core::datafusion::SnapshotProvider;
+use table_core::datafusion::{AsofJoin, SnapshotProvider};
 
 use crate::limits;
 use crate::query::gate::Gated;
@@ -75,11 +75,11 @@ pub(crate) fn is_lasting(plan: &LogicalPlan) -> bool {
             LogicalPlan::TableScan(scan) => {
                 source_as_provider(&scan.source)?.is::<SnapshotProvider>()
             }
+            LogicalPlan::Extension(extension) => extension.node.as_any().is::<AsofJoin>(),
             LogicalPlan::Explain(_)
             | LogicalPlan::Analyze(_)
             | LogicalPlan::DescribeTable(_)
-            | LogicalPlan::Statement(_)
-            | LogicalPlan::Extension(_) => false,
+            | LogicalPlan::Statement(_) => false,
             _ => true,
         };
         if !known {

@@ -44,6 +44,7 @@ async fn a_text_is_planned_once_for_one_version() {
         "SELECT count(*), sum(a) FROM t WHERE a > 3 GROUP BY a % 2",
         "SELECT * FROM t x JOIN t y ON x.a = y.a WHERE x.a IN (SELECT a FROM t)",
         "SELECT a FROM t WHERE a = $1",
+        "SELECT x.a, y.a FROM t x ASOF JOIN t y MATCH_CONDITION (x.a > y.a)",
         "SELECT 1",
     ] {
         assert!(!planned(&engine, sql).await.0, "{sql}");

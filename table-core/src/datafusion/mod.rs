@@ -1,6 +1,7 @@
 //! The bridge to DataFusion: a `TableProvider` over one pinned [`Snapshot`](crate::Snapshot), its table and scalar functions,
-//! and physical rules that know how segments are sorted.
+//! physical rules that know how segments are sorted, and `ASOF JOIN`.
 
+mod asof;
 mod date_bin;
 mod day_filters;
 mod ends;
@@ -17,6 +18,7 @@ mod provider;
 mod sort_keys;
 mod statistics;
 
+pub use asof::{AsofFilters, AsofJoin, AsofKeys, AsofPlanner, asof_join};
 pub use date_bin::date_bin;
 pub use day_filters::DayFilters;
 pub use ends::ReadEnds;

@@ -4,6 +4,7 @@
 //! the text is measured first as tokens, then as a syntax tree. Runs on a planner thread (`query::planner`).
 
 mod as_of;
+mod asof;
 mod dialect;
 mod measure;
 
@@ -101,6 +102,7 @@ pub(crate) fn check(sql: &str) -> Result<Gated, Status> {
     measure::tree(&statement)?;
     let common_tables = common_tables(&statement)?;
     let past_tables = as_of::rename(&mut statement, &common_tables)?;
+    asof::nest(&mut statement)?;
     let mut names = Names::of(&statement)?;
     names.function_tables.retain(|table| !past_tables.contains_key(table));
     let mut tables = tables(&statement, &names.functions)?;

@@ -263,3 +263,44 @@ fn tables_functions_and_parameters_are_found() {
     assert_eq!(refuse("SELECT $name").code(), Code::InvalidArgument);
     assert_eq!(refuse("SELECT $0").code(), Code::InvalidArgument);
 }
+
+#[test]
+fn what_is_joined_before_an_asof_join_is_one_relation() {
+    for (sql, expected) in [
+        (
+            "SELECT 1 FROM a ASOF JOIN b MATCH_CONDITION (a.t >= b.t) ON a.k = b.k",
+            "SELECT 1 FROM (a ASOF JOIN b MATCH_CONDITION (a.t >= b.t) ON a.k = b.k)",
+        ),
+        (
+            "SELECT 1 FROM z, a JOIN b ON true ASOF JOIN c MATCH_CONDITION (a.t >= c.t) JOIN d ON true",
+            "SELECT 1 FROM z, ((a JOIN b ON true) ASOF JOIN c MATCH_CONDITION (a.t >= c.t)) JOIN d ON true",
+        ),
+        (
+            "SELECT 1 FROM a ASOF JOIN b MATCH_CONDITION (a.t >= b.t) ASOF JOIN c MATCH_CONDITION (a.t >= c.t)",
+            "SELECT 1 FROM ((a ASOF JOIN b MATCH_CONDITION (a.t >= b.t)) ASOF JOIN c MATCH_CONDITION (a.t >= c.t))",
+        ),
+        (
+            "SELECT 1 FROM a JOIN (b ASOF JOIN c MATCH_CONDITION (b.t >= c.t)) AS x ON true",
+            "SELECT 1 FROM a JOIN ((b ASOF JOIN c MATCH_CONDITION (b.t >= c.t))) AS x ON true",
+        ),
+        (
+            "WITH x AS (SELECT 1 FROM a ASOF JOIN b MATCH_CONDITION (a.t >= b.t)) SELECT (SELECT 1 FROM x ASOF JOIN a \
+             MATCH_CONDITION (a.t >= x.t))",
+            "WITH x AS (SELECT 1 FROM (a ASOF JOIN b MATCH_CONDITION (a.t >= b.t))) SELECT (SELECT 1 FROM (x ASOF JOIN a \
+             MATCH_CONDITION (a.t >= x.t)))",
+        ),
+    ] {
+        let Statement::Query(statement) = accept(sql).statement else { panic!("{sql}") };
+        assert_eq!(statement.to_string(), expected);
+        let Statement::Query(statement) = accept(&format!("EXPLAIN {sql}")).statement else {
+            panic!("{sql}")
+        };
+        assert!(statement.to_string().ends_with(expected), "{statement}");
+    }
+    let Statement::Insert(insert) =
+        accept("INSERT INTO z SELECT 1 FROM a ASOF JOIN b MATCH_CONDITION (a.t >= b.t)").statement
+    else {
+        panic!()
+    };
+    assert!(insert.to_string().contains("FROM (a ASOF JOIN"), "{insert}");
+}
