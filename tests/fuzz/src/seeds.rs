@@ -1,5 +1,5 @@
 //! The first inputs of each target, made by the product: a root in memory with two tables and what it left on its disk, streams
-//! as clients send them, tickets and commands. The test `write_the_seeds` writes them into the corpus.
+//! as clients send them, tickets and commands. The corpus has them too, and a test holds the two against each other.
 
 use std::sync::{Arc, LazyLock};
 
@@ -27,8 +27,8 @@ use table_core::storage::layout as paths;
 use table_core::types::{BucketWidth, TableId, Version};
 use table_core::{Catalog, CatalogOptions, Snapshot, Table};
 
+use crate::Target;
 use crate::targets::{flight, segment, sql};
-use crate::{Target, targets};
 
 /// A name and the bytes of one input.
 pub type Seed = (&'static str, Vec<u8>);
@@ -377,12 +377,5 @@ pub fn of(target: &Target) -> Vec<Seed> {
         "parquet_segment_open" => segments(),
         "bucket_math" | "log_replay" => choices(),
         other => panic!("{other} has no seeds"),
-    }
-}
-
-/// Writes all of them.
-pub fn write_all() {
-    for target in targets::ALL {
-        crate::corpus::write_seeds(target, &of(target));
     }
 }

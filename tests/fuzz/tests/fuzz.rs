@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -50,9 +50,26 @@ hunts! {
     parquet_segment_open: targets::segment::PARQUET_SEGMENT_OPEN,
 }
 
-/// Writes the first inputs of every target into the corpus, where the product or a target reads and writes something new.
+/// The corpus has what the product writes today, byte by byte. Where the product or a target reads and writes something new,
+/// `COVERLINE_WRITE_SEEDS=1` puts that into the corpus.
 #[test]
-#[ignore = "writes into the corpus"]
-fn write_the_seeds() {
-    seeds::write_all();
+fn the_corpus_has_what_the_product_writes() {
+    let write = std::env::var_os("COVERLINE_WRITE_SEEDS").is_some();
+    for target in targets::ALL {
+        let seeds = seeds::of(target);
+        if write {
+            corpus::write_seeds(target, &seeds);
+        }
+        let kept = corpus::kept(target).into_iter().filter_map(|kept| {
+            let name = kept.path.file_name()?.to_str()?.strip_prefix("seed-")?.to_owned();
+            Some((name, kept.bytes))
+        });
+        let kept: BTreeMap<_, _> = kept.collect();
+        let seeds = seeds.into_iter().map(|(name, bytes)| (name.to_owned(), bytes)).collect();
+        assert!(
+            kept == seeds,
+            "{}: the seeds in its folder are old; COVERLINE_WRITE_SEEDS=1 writes them anew",
+            target.name
+        );
+    }
 }
