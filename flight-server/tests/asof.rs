@@ -7,64 +7,13 @@ mod common;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
-use arrow::util::pretty::pretty_format_batches;
-use arrow_flight::FlightInfo;
-use arrow_flight::error::FlightError;
-use arrow_flight::sql::client::FlightSqlServiceClient;
 use common::Server;
-use futures::TryStreamExt;
+use common::sql::SqlClient;
 use tonic::Code;
-use tonic::transport::Channel;
-
-struct Client(FlightSqlServiceClient<Channel>);
-
-impl Client {
-    async fn update(&mut self, sql: &str) {
-        let done = self.0.execute_update(sql.to_owned(), None).await;
-        done.unwrap_or_else(|error| panic!("{sql}: {error}"));
-    }
-
-    async fn fetch(&mut self, info: FlightInfo) -> Result<Vec<RecordBatch>, FlightError> {
-        let announced = info.clone().try_decode_schema().unwrap();
-        let ticket = info.endpoint[0].ticket.clone().unwrap();
-        let mut stream = self.0.do_get(ticket).await?;
-        let mut batches = Vec::new();
-        while let Some(batch) = stream.try_next().await? {
-            batches.push(batch);
-        }
-        assert_eq!(stream.schema().unwrap().as_ref(), &announced);
-        Ok(batches)
-    }
-
-    async fn try_rows(&mut self, sql: &str) -> Result<Vec<String>, FlightError> {
-        let info = self.0.execute(sql.to_owned(), None).await?;
-        self.fetch(info).await.map(|batches| rows_of(&batches))
-    }
-
-    async fn rows(&mut self, sql: &str) -> Vec<String> {
-        self.try_rows(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"))
-    }
-
-    async fn refused(&mut self, sql: &str, code: Code, words: &str) {
-        let error = self.try_rows(sql).await.expect_err(sql);
-        let FlightError::Tonic(status) = &error else { panic!("{sql}: {error:?}") };
-        assert_eq!(status.code(), code, "{sql}: {status:?}");
-        assert!(status.message().contains(words), "{sql}: {}", status.message());
-    }
-}
-
-/// Rows as text: cells between blanks, a dot for null.
-fn rows_of(batches: &[RecordBatch]) -> Vec<String> {
-    let text = pretty_format_batches(batches).unwrap().to_string();
-    let lines = text.lines().filter(|line| line.starts_with('|')).skip(1);
-    let cell = |cell: &str| if cell.trim().is_empty() { "." } else { cell.trim() }.to_owned();
-    let cells = |line: &str| line.trim_matches('|').split('|').map(cell).collect::<Vec<_>>();
-    lines.map(|line| cells(line).join(" ")).collect()
-}
 
 /// Quotes: version 2 has A at 10, 20 and 30 s; version 3 adds B at 15 s. Trades of A at 5, 20 and 34 s, of B at 16 s, of C at 20 s.
-async fn market(server: &Server) -> Client {
-    let mut client = Client(FlightSqlServiceClient::new(server.channel.clone()));
+async fn market(server: &Server) -> SqlClient {
+    let mut client = SqlClient { empty: ".", ..SqlClient::of(server) };
     for (table, column) in [("trades", "price"), ("quotes", "bid")] {
         let sql = format!(
             "CREATE TABLE {table} (ts TIMESTAMP WITH TIME ZONE NOT NULL, symbol TEXT NOT NULL, {column} BIGINT) \
@@ -253,7 +202,7 @@ async fn prepared_statements_and_tickets_keep_what_they_mean() {
 
     let sql = "SELECT price, bid FROM trades t ASOF JOIN quotes q MATCH_CONDITION (t.price * 10 >= q.bid AND t.price * 10 - q.bid <= $1) \
                ON t.symbol = q.symbol WHERE t.symbol = $2 ORDER BY price";
-    let mut prepared = client.0.prepare(sql.to_owned(), None).await.unwrap();
+    let mut prepared = client.flight.prepare(sql.to_owned(), None).await.unwrap();
     for (distance, symbol, expected) in [
         (0_i64, "A", ["1 10", "2 20", "3 30"].as_slice()),
         (9, "B", &["4 ."]),
@@ -265,16 +214,17 @@ async fn prepared_statements_and_tickets_keep_what_they_mean() {
         ];
         prepared.set_parameters(RecordBatch::try_from_iter(columns).unwrap()).unwrap();
         let info = prepared.execute().await.unwrap();
-        assert_eq!(rows_of(&client.fetch(info).await.unwrap()), expected, "{distance} {symbol}");
+        let batches = client.fetch(info).await.unwrap();
+        assert_eq!(client.text(&batches), expected, "{distance} {symbol}");
     }
 
     // A ticket is redeemed at the versions that it was made for, with one side in the past besides.
     let sql = "SELECT price, n.bid, o.bid FROM trades t ASOF JOIN quotes n MATCH_CONDITION (t.ts >= n.ts) ON t.symbol = n.symbol \
                ASOF JOIN quotes VERSION AS OF 2 o MATCH_CONDITION (t.ts >= o.ts) ON t.symbol = o.symbol ORDER BY price";
-    let info = client.0.execute(sql.to_owned(), None).await.unwrap();
+    let info = client.info(sql).await.unwrap();
     client.update("INSERT INTO quotes VALUES ('2026-03-01T00:00:19Z', 'C', 19)").await;
     let before = client.fetch(info).await.unwrap();
-    assert_eq!(rows_of(&before), ["1 . .", "2 20 20", "3 30 30", "4 15 .", "5 . ."]);
+    assert_eq!(client.text(&before), ["1 . .", "2 20 20", "3 30 30", "4 15 .", "5 . ."]);
     assert_eq!(client.rows(sql).await[4], "5 19 .");
     server.stop().await;
 }

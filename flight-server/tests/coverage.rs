@@ -4,79 +4,16 @@
 
 mod common;
 
-use arrow::array::{AsArray, RecordBatch};
+use arrow::array::AsArray;
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use arrow::util::pretty::pretty_format_batches;
-use arrow_flight::FlightInfo;
-use arrow_flight::error::FlightError;
-use arrow_flight::sql::client::FlightSqlServiceClient;
 use common::Server;
-use futures::TryStreamExt;
+use common::sql::SqlClient;
 use tonic::Code;
-use tonic::transport::Channel;
-
-struct Client(FlightSqlServiceClient<Channel>);
-
-impl Client {
-    fn of(server: &Server) -> Self {
-        Self(FlightSqlServiceClient::new(server.channel.clone()))
-    }
-
-    async fn info(&mut self, sql: &str) -> Result<FlightInfo, FlightError> {
-        self.0.execute(sql.to_owned(), None).await
-    }
-
-    async fn fetch(&mut self, info: FlightInfo) -> Result<Vec<RecordBatch>, FlightError> {
-        let announced = info.clone().try_decode_schema().unwrap();
-        let ticket = info.endpoint[0].ticket.clone().unwrap();
-        let mut stream = self.0.do_get(ticket).await?;
-        let mut batches = Vec::new();
-        while let Some(batch) = stream.try_next().await? {
-            batches.push(batch);
-        }
-        assert_eq!(stream.schema().unwrap().as_ref(), &announced);
-        Ok(batches)
-    }
-
-    async fn query(&mut self, sql: &str) -> Vec<RecordBatch> {
-        let info = self.info(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
-        self.fetch(info).await.unwrap_or_else(|error| panic!("{sql}: {error}"))
-    }
-
-    /// Rows as text, without the frame.
-    async fn rows(&mut self, sql: &str) -> Vec<String> {
-        let text = pretty_format_batches(&self.query(sql).await).unwrap().to_string();
-        let lines = text.lines().filter(|line| line.starts_with('|')).skip(1);
-        let cells = |line: &str| {
-            let cells: Vec<_> = line.trim_matches('|').split('|').map(str::trim).collect();
-            cells.join(" ")
-        };
-        lines.map(cells).collect()
-    }
-
-    async fn int(&mut self, sql: &str) -> i64 {
-        self.query(sql).await[0].column(0).as_primitive::<Int64Type>().value(0)
-    }
-
-    async fn update(&mut self, sql: &str) -> i64 {
-        let done = self.0.execute_update(sql.to_owned(), None).await;
-        done.unwrap_or_else(|error| panic!("{sql}: {error}"))
-    }
-
-    async fn refused(&mut self, sql: &str, code: Code, words: &str) {
-        let error = match self.info(sql).await {
-            Err(error) => error,
-            Ok(info) => self.fetch(info).await.map(|_| ()).expect_err(sql),
-        };
-        let FlightError::Tonic(status) = &error else { panic!("{sql}: {error:?}") };
-        assert_eq!(status.code(), code, "{sql}: {status:?}");
-        assert!(status.message().contains(words), "{sql}: {}", status.message());
-    }
-}
 
 /// Versions: 1 empty; 2 has A at 0 to 2 h; 3 has B at 1 h; 4 has A at 5 h.
-async fn filled(server: &Server) -> Client {
-    let mut client = Client::of(server);
+async fn filled(server: &Server) -> SqlClient {
+    let mut client = SqlClient::of(server);
     client
         .update(
             "CREATE TABLE prices (ts TIMESTAMP WITH TIME ZONE NOT NULL, symbol TEXT NOT NULL, close DOUBLE) \
@@ -160,7 +97,7 @@ async fn what_is_there_and_what_is_missing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn filters_on_entities_are_applied_before_rows_are_made() {
     let server = Server::start().await;
-    let mut client = Client::of(&server);
+    let mut client = SqlClient::of(&server);
     client
         .update(
             "CREATE TABLE fleet (ts TIMESTAMP NOT NULL, region TEXT NOT NULL, unit INT NOT NULL) \
@@ -284,7 +221,7 @@ async fn what_was_known_at_a_version() {
     let sql = "CREATE TABLE old AS SELECT * FROM prices VERSION AS OF 2";
     assert_eq!(client.update(sql).await, 3);
     let mut prepared = client
-        .0
+        .flight
         .prepare("SELECT count(*) FROM prices VERSION AS OF 3".to_owned(), None)
         .await
         .unwrap();
@@ -330,7 +267,7 @@ async fn a_ticket_keeps_the_versions_that_it_names() {
     let sql = "SELECT (SELECT count(*) FROM prices VERSION AS OF 2) AS old, (SELECT count(*) FROM prices) AS new";
     let info = client.info(sql).await.unwrap();
     client.update("INSERT INTO prices VALUES ('2026-03-02T00:00:00Z', 'C', 6)").await;
-    let mut other = Client::of(&server);
+    let mut other = SqlClient::of(&server);
     let batches = other.fetch(info).await.unwrap();
     let number = |column: usize| batches[0].column(column).as_primitive::<Int64Type>().value(0);
     assert_eq!((number(0), number(1)), (3, 5));
@@ -404,7 +341,7 @@ fn blocks(page: &str) -> Vec<(&str, String)> {
 async fn the_reference_says_what_happens() {
     let page = include_str!("../../clients/SQL.md");
     let server = Server::start().await;
-    let mut client = Client::of(&server);
+    let mut client = SqlClient::of(&server);
     let blocks = blocks(page);
     let mut compared = 0;
     for (position, (language, sql)) in blocks.iter().enumerate() {

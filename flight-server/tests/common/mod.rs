@@ -8,6 +8,8 @@
     reason = "tests; not every one uses everything"
 )]
 
+pub(crate) mod sql;
+
 use std::sync::Arc;
 
 use arrow::array::{Float64Array, StringArray, TimestampMicrosecondArray};
