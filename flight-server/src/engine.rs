@@ -18,7 +18,7 @@ use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionConfig;
 use table_core::clock::{Clock, SystemClock};
 use table_core::datafusion::{
-    AsofFilters, DayFilters, OneWayFilters, ReadEnds, SnapshotSource, SortKeysOnce,
+    AsofFilters, DayFilters, OneWayFilters, PhysicalPlans, ReadEnds, SnapshotSource, SortKeysOnce,
     TABLE_STORE_URL, UnorderedGroups, WholeFloatGroups, guard_filter_pushdown, table_functions,
 };
 use table_core::segment::reader::SegmentCache;
@@ -30,7 +30,6 @@ use crate::limits;
 use crate::query::asof::AsofRelations;
 use crate::query::functions;
 use crate::query::information_schema::{InformationSchema, StatementCatalog};
-use crate::query::physical::PhysicalPlans;
 use crate::query::pins::{PinnedSchema, Pins};
 use crate::query::planner::Planner;
 use crate::query::plans::Plans;

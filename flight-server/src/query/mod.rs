@@ -11,7 +11,6 @@ mod insert;
 pub(crate) mod min_versions;
 pub(crate) mod parameters;
 mod parts;
-pub(crate) mod physical;
 pub(crate) mod pins;
 pub(crate) mod plan;
 pub(crate) mod planner;

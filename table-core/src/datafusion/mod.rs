@@ -1,5 +1,5 @@
 //! The bridge to DataFusion: a `TableProvider` over one pinned [`Snapshot`](crate::Snapshot), its table and scalar functions,
-//! physical rules that know how segments are sorted, and `ASOF JOIN`.
+//! physical rules that know how segments are sorted, gap filling and `ASOF JOIN`.
 
 mod asof;
 mod date_bin;
@@ -14,21 +14,23 @@ mod lossy;
 mod memory;
 mod name_clash;
 mod order;
+mod physical;
 mod provider;
 mod sort_keys;
 mod statistics;
 
-pub use asof::{AsofFilters, AsofJoin, AsofKeys, AsofPlanner, asof_join};
+pub use asof::{AsofFilters, AsofJoin, AsofKeys, asof_join};
 pub use date_bin::date_bin;
 pub use day_filters::DayFilters;
 pub use ends::ReadEnds;
 pub use float_bounds::float_bounds;
 pub use float_limits::WholeFloatGroups;
 pub use functions::{PinnedTable, SnapshotSource, table_function_names, table_functions};
-pub use gapfill::{GAPFILL_ROWS_MAX, GapFillPlanner, GapFilling, gapfill_functions};
+pub use gapfill::{GAPFILL_ROWS_MAX, GapFilling, gapfill_functions};
 pub use lossy::OneWayFilters;
 pub use name_clash::guard_filter_pushdown;
 pub use order::UnorderedGroups;
+pub use physical::PhysicalPlans;
 pub use provider::{SnapshotProvider, TABLE_STORE_URL};
 pub use sort_keys::SortKeysOnce;
 

@@ -28,4 +28,4 @@ mod tests;
 pub use build::{AsofKeys, asof_join};
 pub use filters::AsofFilters;
 pub use node::AsofJoin;
-pub use planner::AsofPlanner;
+pub(super) use planner::AsofPlanner;

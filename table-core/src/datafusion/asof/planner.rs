@@ -26,7 +26,7 @@ use super::side::SideExprs;
 
 /// Plans `ASOF JOIN` for DataFusion's planner.
 #[derive(Debug, Default)]
-pub struct AsofPlanner;
+pub(crate) struct AsofPlanner;
 
 #[async_trait]
 impl ExtensionPlanner for AsofPlanner {

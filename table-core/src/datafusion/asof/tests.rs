@@ -5,40 +5,19 @@ use std::sync::{Arc, LazyLock};
 
 use arrow::array::{ArrayRef, AsArray, Int32Array, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema, SchemaRef};
-use async_trait::async_trait;
-use datafusion::catalog::Session;
 use datafusion::datasource::{MemTable, provider_as_source};
-use datafusion::error::Result;
 use datafusion::execution::SessionStateBuilder;
-use datafusion::execution::context::QueryPlanner;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, col, lit};
-use datafusion::physical_plan::ExecutionPlan;
-use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use proptest::prelude::*;
 use tokio::runtime::Runtime;
 
 use super::*;
+use crate::datafusion::PhysicalPlans;
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap()
 });
-
-#[derive(Debug)]
-struct Planner;
-
-#[async_trait]
-impl QueryPlanner for Planner {
-    async fn create_physical_plan(
-        &self,
-        plan: &LogicalPlan,
-        session: &dyn Session,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(AsofPlanner)])
-            .create_physical_plan(plan, session)
-            .await
-    }
-}
 
 fn session(batch_rows: usize, partitions: usize) -> SessionContext {
     let config =
@@ -47,7 +26,7 @@ fn session(batch_rows: usize, partitions: usize) -> SessionContext {
         .with_config(config)
         .with_default_features()
         .with_optimizer_rule(Arc::new(AsofFilters))
-        .with_query_planner(Arc::new(Planner))
+        .with_query_planner(Arc::new(PhysicalPlans))
         .build();
     SessionContext::new_with_state(state)
 }

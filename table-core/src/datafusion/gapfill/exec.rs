@@ -46,7 +46,7 @@ pub const GAPFILL_ROWS_MAX: u64 = 100_000_000;
 
 /// Plans gap filling; belongs into the query planner of a session.
 #[derive(Debug, Default)]
-pub struct GapFillPlanner;
+pub(crate) struct GapFillPlanner;
 
 #[async_trait]
 impl ExtensionPlanner for GapFillPlanner {

@@ -85,7 +85,7 @@ impl Mark {
 }
 
 /// `time_bucket_gapfill`, `date_bin_gapfill`, `locf` and `interpolate`; they need [`GapFilling`](super::GapFilling) and
-/// [`GapFillPlanner`](super::GapFillPlanner) in the session.
+/// [`PhysicalPlans`](crate::datafusion::PhysicalPlans) in the session.
 pub fn gapfill_functions() -> Vec<ScalarUDF> {
     [
         Mark::Buckets(Bucketer::TimeBucket),

@@ -14,7 +14,8 @@ mod rule;
 
 use datafusion::error::DataFusionError;
 
-pub use exec::{GAPFILL_ROWS_MAX, GapFillPlanner};
+pub use exec::GAPFILL_ROWS_MAX;
+pub(super) use exec::GapFillPlanner;
 pub use functions::gapfill_functions;
 pub use rule::GapFilling;
 

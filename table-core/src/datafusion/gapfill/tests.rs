@@ -7,19 +7,14 @@ use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, UInt
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, Schema, TimeUnit};
 use arrow::util::pretty::pretty_format_batches;
-use async_trait::async_trait;
-use datafusion::catalog::Session;
 use datafusion::common::ScalarValue;
 use datafusion::datasource::MemTable;
 use datafusion::error::{DataFusionError, Result};
-use datafusion::execution::context::QueryPlanner;
 use datafusion::execution::session_state::SessionStateBuilder;
-use datafusion::logical_expr::LogicalPlan;
 use datafusion::optimizer::{Optimizer, OptimizerRule};
 use datafusion::physical_plan::{
     ExecutionPlan, collect, displayable, replace_children_if_necessary,
 };
-use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use proptest::prelude::*;
 
@@ -29,24 +24,9 @@ use super::filler::{Filler, Layout};
 use super::functions::Bucketer;
 use super::node::Window;
 use super::*;
+use crate::datafusion::PhysicalPlans;
 use crate::error::ErrorKind;
 use crate::types::{BucketId, calendar_oracle};
-
-#[derive(Debug)]
-struct Planner;
-
-#[async_trait]
-impl QueryPlanner for Planner {
-    async fn create_physical_plan(
-        &self,
-        plan: &LogicalPlan,
-        session: &dyn Session,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(GapFillPlanner)])
-            .create_physical_plan(plan, session)
-            .await
-    }
-}
 
 fn session(batch_rows: usize, partitions: usize) -> SessionContext {
     let mut rules: Vec<Arc<dyn OptimizerRule + Send + Sync>> = vec![Arc::new(GapFilling)];
@@ -57,7 +37,7 @@ fn session(batch_rows: usize, partitions: usize) -> SessionContext {
         .with_config(config)
         .with_default_features()
         .with_optimizer_rules(rules)
-        .with_query_planner(Arc::new(Planner))
+        .with_query_planner(Arc::new(PhysicalPlans))
         .build();
     let session = SessionContext::new_with_state(state);
     for function in gapfill_functions() {

@@ -4,16 +4,18 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use datafusion::catalog::Session;
-use datafusion::error::Result as DfResult;
+use datafusion::error::Result;
 use datafusion::execution::context::QueryPlanner;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
-use table_core::datafusion::AsofPlanner;
 
-/// See the module.
+use super::asof::AsofPlanner;
+use super::gapfill::GapFillPlanner;
+
+/// Plans what the logical rules and functions of this module put into a plan, and leaves everything else to DataFusion.
 #[derive(Debug)]
-pub(crate) struct PhysicalPlans;
+pub struct PhysicalPlans;
 
 #[async_trait]
 impl QueryPlanner for PhysicalPlans {
@@ -21,8 +23,9 @@ impl QueryPlanner for PhysicalPlans {
         &self,
         logical_plan: &LogicalPlan,
         session: &dyn Session,
-    ) -> DfResult<Arc<dyn ExecutionPlan>> {
-        let operators: Vec<Arc<dyn ExtensionPlanner + Send + Sync>> = vec![Arc::new(AsofPlanner)];
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let operators: Vec<Arc<dyn ExtensionPlanner + Send + Sync>> =
+            vec![Arc::new(AsofPlanner), Arc::new(GapFillPlanner)];
         let planner = DefaultPhysicalPlanner::with_extension_planners(operators);
         planner.create_physical_plan(logical_plan, session).await
     }
