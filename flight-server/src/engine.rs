@@ -18,8 +18,9 @@ use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionConfig;
 use table_core::clock::{Clock, SystemClock};
 use table_core::datafusion::{
-    AsofFilters, DayFilters, OneWayFilters, PhysicalPlans, ReadEnds, SnapshotSource, SortKeysOnce,
-    TABLE_STORE_URL, UnorderedGroups, WholeFloatGroups, guard_filter_pushdown, table_functions,
+    AsofFilters, DayFilters, GapFilling, OneWayFilters, PhysicalPlans, ReadEnds, SnapshotSource,
+    SortKeysOnce, TABLE_STORE_URL, UnorderedGroups, WholeFloatGroups, guard_filter_pushdown,
+    table_functions,
 };
 use table_core::segment::reader::SegmentCache;
 use table_core::{Catalog, CatalogOptions, Error, ErrorKind};
@@ -220,9 +221,9 @@ fn template(runtime: &Arc<RuntimeEnv>) -> DfResult<SessionState> {
         .with_type_planner(Arc::new(functions::SqlTypes))
         .with_relation_planners(vec![Arc::new(AsofRelations)])
         .with_optimizer_rules(logical_rules())
-        .with_query_planner(Arc::new(PhysicalPlans))
         .with_optimizer_rule(Arc::new(SortKeysOnce))
         .with_optimizer_rule(Arc::new(DayFilters))
+        .with_query_planner(Arc::new(PhysicalPlans))
         .with_physical_optimizer_rules(physical_rules())
         .build();
     functions::bound(&mut state)?;
@@ -235,6 +236,8 @@ fn logical_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     // Filters have come down to the joins then, and nothing has come between.
     let behind = rules.iter().position(|rule| rule.name() == PushDownFilter::new().name());
     rules.insert(behind.map_or(0, |position| position + 1), Arc::new(AsofFilters));
+    // Marks of gap filling mean something to nobody else.
+    rules.insert(0, Arc::new(GapFilling));
     rules
 }
 

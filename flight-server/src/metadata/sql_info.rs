@@ -109,6 +109,8 @@ fn capabilities(is_read_only: bool) -> Vec<(SqlInfo, Value)> {
         true => SqlSupportedTransaction::Transaction,
         false => SqlSupportedTransaction::None,
     };
+    let mut times = datafusion::functions::datetime::functions();
+    times.extend(table_core::datafusion::gapfill_functions().into_iter().map(Arc::new));
     let mut strings = datafusion::functions::string::functions();
     strings.extend(datafusion::functions::unicode::functions());
     let read_only =
@@ -147,7 +149,7 @@ fn capabilities(is_read_only: bool) -> Vec<(SqlInfo, Value)> {
         (SqlInfo::SqlNumericFunctions, names(datafusion::functions::math::functions())),
         (SqlInfo::SqlStringFunctions, names(strings)),
         (SqlInfo::SqlSystemFunctions, names(datafusion::functions::core::functions())),
-        (SqlInfo::SqlDatetimeFunctions, names(datafusion::functions::datetime::functions())),
+        (SqlInfo::SqlDatetimeFunctions, names(times)),
         (SqlInfo::SqlSearchStringEscape, "\\".into()),
         (SqlInfo::SqlExtraNameCharacters, "".into()),
         (SqlInfo::SqlSupportsColumnAliasing, true.into()),
@@ -363,7 +365,7 @@ mod tests {
     fn functions_are_those_of_the_engine() {
         let batch = sql_info(CommandGetSqlInfo { info: vec![509, 512] }, false).unwrap();
         let text = arrow::util::pretty::pretty_format_batches(&[batch]).unwrap().to_string();
-        for name in ["sqrt", "date_bin"] {
+        for name in ["sqrt", "date_bin", "time_bucket_gapfill", "locf"] {
             assert!(text.contains(name), "{name}");
         }
     }

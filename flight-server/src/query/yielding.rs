@@ -1,4 +1,4 @@
-//! A physical rule that makes joins give way.
+//! A physical rule that makes joins, and what else multiplies rows, give way.
 //!
 //! DataFusion lets leaves and exchanges yield to the scheduler, and relies on everything between to come back to them often.
 //! A join that makes many rows of few does not: one poll of a `count(*)` over it can take hours, in which the query can
@@ -14,8 +14,9 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::coop::CooperativeExec;
 
 /// Operators whose output can be much larger than their input.
-const MULTIPLIERS: [&str; 6] = [
+const MULTIPLIERS: [&str; 7] = [
     "CrossJoinExec",
+    "GapFillExec",
     "HashJoinExec",
     "NestedLoopJoinExec",
     "PiecewiseMergeJoinExec",
