@@ -1,16 +1,21 @@
 //! Gap filling: `time_bucket_gapfill` and `date_bin_gapfill` in GROUP BY, `locf` and `interpolate` around aggregates.
 //!
-//! `functions` has the functions, which only mark a place: evaluating one is an error. `rule` finds the marks in a plan, takes
-//! the buckets from `buckets` and their range from `bounds`, and puts a `node` over the aggregation, which `exec` runs with
-//! `filler` over rows in order. What a mark would mean anywhere else is refused by the rule, with the name of the place.
+//! `functions` has the functions, which only mark a place: evaluating one is an error. `rule` finds the marks in a plan and puts a
+//! `node` over the aggregation: `call` says for which buckets, from `buckets`, in which range, from `bounds`, and `fills` has what
+//! stands above take its fills from there. `exec` runs the node with `filler` over rows in order; `work` goes through them bucket by
+//! bucket and writes a `page` at a time. What a mark would mean anywhere else is refused by the rule, with the name of the place.
 
 mod bounds;
 mod buckets;
+mod call;
 mod exec;
 mod filler;
+mod fills;
 mod functions;
 mod node;
+mod page;
 mod rule;
+mod work;
 
 use datafusion::error::DataFusionError;
 

@@ -9,7 +9,7 @@ use arrow::datatypes::{DataType, Field};
 use datafusion::common::{DFSchema, DFSchemaRef};
 use datafusion::error::Result;
 use datafusion::logical_expr::utils::{conjunction, split_conjunction};
-use datafusion::logical_expr::{Expr, Filter, LogicalPlan, UserDefinedLogicalNodeCore};
+use datafusion::logical_expr::{Expr, Extension, Filter, LogicalPlan, UserDefinedLogicalNodeCore};
 
 use super::buckets::Buckets;
 use super::functions::Filling;
@@ -79,6 +79,19 @@ impl GapFill {
         }
         Ok(self)
     }
+}
+
+/// The gap filling that a plan is, if it is one.
+pub(super) fn gap_fill(plan: &LogicalPlan) -> Option<&GapFill> {
+    match plan {
+        LogicalPlan::Extension(extension) => extension.node.as_any().downcast_ref(),
+        _ => None,
+    }
+}
+
+/// The plan that a gap filling is.
+pub(super) fn extension(node: GapFill) -> LogicalPlan {
+    LogicalPlan::Extension(Extension { node: Arc::new(node) })
 }
 
 fn schema_of(input: &LogicalPlan, group_count: usize, fills: &[Fill]) -> Result<DFSchemaRef> {
