@@ -258,8 +258,10 @@ impl ExecutionPlan for AsofJoinExec {
         vec![required(&self.matching.left), required(&self.matching.right)]
     }
 
+    /// That of the left side is kept and is among the properties; `true` would let any ORDER BY be pushed below, where the order
+    /// of the keys is needed.
     fn maintains_input_order(&self) -> Vec<bool> {
-        vec![true, false]
+        vec![false, false]
     }
 
     fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
@@ -336,7 +338,8 @@ impl ExecutionPlan for AsofJoinExec {
     }
 
     fn cardinality_effect(&self) -> CardinalityEffect {
-        CardinalityEffect::Equal
+        // `Equal` would let a LIMIT be pushed through to groups of either side.
+        CardinalityEffect::Unknown
     }
 
     fn try_swapping_with_projection(

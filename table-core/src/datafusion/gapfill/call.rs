@@ -183,7 +183,7 @@ pub(super) fn window(
         return Err(failed(
             ErrorKind::Exhausted,
             format!(
-                "{name} would make {count} rows for each group, but at most {GAPFILL_ROWS_MAX} are made in one statement; take \
+                "{name} would make {count} rows for each group, but at most {GAPFILL_ROWS_MAX} are made over one GROUP BY; take \
                  wider buckets or a shorter time"
             ),
         ));

@@ -40,7 +40,7 @@ use super::node::GapFill;
 use super::{failed, internal, refused};
 use crate::error::ErrorKind;
 
-/// Rows that gap filling may make in one statement, those that have data not counted. What is made streams, so this bounds
+/// Rows that gap filling may make over one GROUP BY, those that have data not counted. What is made streams, so this bounds
 /// time and what a client has to take, not memory.
 pub const GAPFILL_ROWS_MAX: u64 = 100_000_000;
 
@@ -185,8 +185,10 @@ impl ExecutionPlan for GapFillExec {
         vec![ordering.map(OrderingRequirements::from)]
     }
 
+    /// Only the order of [`ordering`] is kept, as no other is required of the input; `true` would let an ORDER BY be pushed
+    /// below.
     fn maintains_input_order(&self) -> Vec<bool> {
-        vec![true]
+        vec![false]
     }
 
     fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
@@ -249,7 +251,8 @@ impl ExecutionPlan for GapFillExec {
     }
 
     fn cardinality_effect(&self) -> CardinalityEffect {
-        CardinalityEffect::GreaterEqual
+        // Whatever is known lets a LIMIT be pushed through to the groups below.
+        CardinalityEffect::Unknown
     }
 }
 
@@ -297,7 +300,7 @@ impl Run {
             return Err(failed(
                 ErrorKind::Exhausted,
                 format!(
-                    "gap filling made more than {} rows that have no data, which is the most for one statement; take wider \
+                    "gap filling made more than {} rows that have no data, which is the most over one GROUP BY; take wider \
                      buckets, a shorter time or fewer groups",
                     self.rows_max
                 ),

@@ -88,7 +88,7 @@ impl Filler {
     /// Bytes that are kept for later.
     pub(super) fn memory_bytes(&self) -> usize {
         let pending = self.pending.iter().map(RecordBatch::get_array_memory_size).sum::<usize>();
-        pending + self.work.as_ref().map_or(0, |work| work.rows.get_array_memory_size())
+        pending + self.work.as_ref().map_or(0, Work::memory_bytes)
     }
 
     /// The next batch, and how many of its rows have no data; `None` when more rows are needed, or nothing is left.

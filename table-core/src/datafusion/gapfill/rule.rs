@@ -5,9 +5,10 @@
 
 use std::sync::Arc;
 
+use datafusion::common::DFSchema;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::error::Result;
-use datafusion::logical_expr::{Aggregate, Expr, Filter, LogicalPlan};
+use datafusion::logical_expr::{Aggregate, Expr, Filter, LogicalPlan, Union};
 use datafusion::optimizer::optimizer::ApplyOrder;
 use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 
@@ -40,7 +41,7 @@ impl OptimizerRule for GapFilling {
         }
         let done = plan.transform_up_with_subqueries(|node| {
             // Aggregates that become nullable below make what is above nullable.
-            let node = node.recompute_schema()?;
+            let node = recomputed(node)?;
             let node = match node {
                 LogicalPlan::Aggregate(aggregate) => fill_aggregate(aggregate, config)?,
                 node => place_fills(node)?,
@@ -50,6 +51,22 @@ impl OptimizerRule for GapFilling {
         refuse_marks(&done.data)?;
         Ok(done)
     }
+}
+
+/// The node with the schema that follows from its inputs. DataFusion keeps that of a UNION as long as the number of columns does.
+fn recomputed(node: LogicalPlan) -> Result<LogicalPlan> {
+    let Union { inputs, schema } = match node.recompute_schema()? {
+        LogicalPlan::Union(union) => union,
+        node => return Ok(node),
+    };
+    let fields = schema.iter().enumerate().map(|(position, (qualifier, field))| {
+        let nullable = inputs.iter().any(|input| {
+            input.schema().fields().get(position).is_some_and(|field| field.is_nullable())
+        });
+        (qualifier.cloned(), Arc::new(field.as_ref().clone().with_nullable(nullable)))
+    });
+    let schema = DFSchema::new_with_metadata(fields.collect(), schema.metadata().clone())?;
+    Ok(LogicalPlan::Union(Union { inputs, schema: Arc::new(schema) }))
 }
 
 fn has_marks(plan: &LogicalPlan) -> Result<bool> {

@@ -73,7 +73,28 @@ pub(super) enum Source {
     },
 }
 
+impl Source {
+    /// Bytes beside those of the rows.
+    fn memory_bytes(&self) -> usize {
+        match self {
+            Self::Locf { offset: 0, .. } => 0,
+            Self::Locf { values, .. } => values.get_array_memory_size(),
+            Self::Interpolate { values, next, .. } => {
+                values.get_array_memory_size() + next.capacity() * size_of::<Option<u32>>()
+            }
+        }
+    }
+}
+
 impl Work {
+    /// Bytes that are kept.
+    pub(super) fn memory_bytes(&self) -> usize {
+        let sources = self.sources.iter().map(Source::memory_bytes).sum::<usize>();
+        self.rows.get_array_memory_size()
+            + sources
+            + self.boundaries.capacity() * size_of::<usize>()
+    }
+
     pub(super) fn new(
         layout: &Layout,
         rows: RecordBatch,
@@ -312,6 +333,10 @@ fn between(
 ) -> Option<f64> {
     let ((from, low), (to, high)) = (before?, after?);
     let distance = |a: i64, b: i64| (i128::from(b ^ flip) - i128::from(a ^ flip)) as f64;
+    if low == high {
+        // A share of it and the rest of it may add up to a neighbour of it.
+        return Some(low);
+    }
     let share = distance(from, at) / distance(from, to);
     // Not `low + (high - low) * share`: the difference may be infinite where both values are not.
     Some(low * (1.0 - share) + high * share)
