@@ -22,6 +22,8 @@ use datafusion::logical_expr::{
     Volatility,
 };
 
+use crate::types::nanos_per_tick;
+
 const NANOS_PER_MILLI: i64 = 1_000_000;
 const NANOS_PER_DAY: i64 = 86_400_000_000_000;
 
@@ -143,12 +145,7 @@ fn fixed_nanos(interval: &ScalarValue) -> Option<i64> {
 
 /// `None` when bins do not begin on ticks, or some bin begins before the first of all ticks.
 fn bin<T: ArrowTimestampType>(column: &ArrayRef, stride: i64, origin: i64) -> Option<ArrayRef> {
-    let tick = match T::UNIT {
-        TimeUnit::Second => 1_000_000_000,
-        TimeUnit::Millisecond => NANOS_PER_MILLI,
-        TimeUnit::Microsecond => 1_000,
-        TimeUnit::Nanosecond => 1,
-    };
+    let tick = nanos_per_tick(T::UNIT);
     if stride % tick != 0 || origin % tick != 0 {
         return None;
     }

@@ -12,7 +12,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{DataType, FieldRef, Schema, TimeUnit};
+use arrow::datatypes::{DataType, FieldRef, Schema};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::error::{DataFusionError, Result};
@@ -24,6 +24,8 @@ use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::filter::{FilterExec, FilterExecBuilder};
+
+use crate::types::ticks_per_second;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -107,19 +109,10 @@ fn keeps_apart(from: &DataType, to: &DataType) -> bool {
             (Date32, Timestamp(_, _)) => true,
             // Another zone can take two hours of a clock change for one.
             (Timestamp(from, from_zone), Timestamp(to, to_zone)) => {
-                from_zone == to_zone && units_per_second(*from) <= units_per_second(*to)
+                from_zone == to_zone && ticks_per_second(*from) <= ticks_per_second(*to)
             }
             _ => false,
         }
-}
-
-fn units_per_second(unit: TimeUnit) -> u64 {
-    match unit {
-        TimeUnit::Second => 1,
-        TimeUnit::Millisecond => 1_000,
-        TimeUnit::Microsecond => 1_000_000,
-        TimeUnit::Nanosecond => 1_000_000_000,
-    }
 }
 
 /// An expression whose argument nobody should conclude from its value.
@@ -187,6 +180,8 @@ impl PhysicalExpr for OneWay {
 
 #[cfg(test)]
 mod tests {
+    use arrow::datatypes::TimeUnit;
+
     use super::*;
 
     #[test]

@@ -18,7 +18,7 @@ use datafusion::logical_expr::expr::{Between, InList, ScalarFunction};
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator, col, lit};
 
 use crate::schema::TableLayout;
-use crate::types::IndexType;
+use crate::types::{IndexType, nanos_per_tick};
 
 const NANOS_PER_SECOND: i128 = 1_000_000_000;
 const NANOS_PER_DAY: i128 = 86_400 * NANOS_PER_SECOND;
@@ -422,12 +422,7 @@ fn tick_nanos(data_type: &DataType) -> Option<i128> {
 }
 
 fn unit_nanos(unit: TimeUnit) -> i128 {
-    match unit {
-        TimeUnit::Second => NANOS_PER_SECOND,
-        TimeUnit::Millisecond => 1_000_000,
-        TimeUnit::Microsecond => 1_000,
-        TimeUnit::Nanosecond => 1,
-    }
+    i128::from(nanos_per_tick(unit))
 }
 
 /// Whether the clock of a zone is UTC's; a timestamp without zone counts as one.

@@ -9,6 +9,7 @@ use chrono::{DateTime, SecondsFormat};
 use chrono_tz::Tz;
 
 use super::calendar::Calendar;
+use super::unit::{nanos_per_tick, ticks_per_second};
 use super::width::{BucketParseError, BucketWidth};
 
 /// Number of one bucket; neighbours in time have neighbouring numbers. Ordered like the index.
@@ -49,16 +50,6 @@ impl IndexType {
             Self::Int64 => "int64",
             Self::UInt64 => "uint64",
         }
-    }
-}
-
-/// Ticks of a timestamp unit in one second.
-fn ticks_per_second(unit: TimeUnit) -> i64 {
-    match unit {
-        TimeUnit::Second => 1,
-        TimeUnit::Millisecond => 1_000,
-        TimeUnit::Microsecond => 1_000_000,
-        TimeUnit::Nanosecond => 1_000_000_000,
     }
 }
 
@@ -110,7 +101,7 @@ impl Bucketing {
                 if nanos <= 0 {
                     return Err(BucketParseError::NotAWidth { text: width.to_string() });
                 }
-                let tick = 1_000_000_000 / ticks_per_second(unit);
+                let tick = nanos_per_tick(unit);
                 if nanos % tick != 0 {
                     return Err(wrong(format!(
                         "index values are whole multiples of {}; use a bucket that is one too, or an index with a finer \

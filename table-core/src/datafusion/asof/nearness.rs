@@ -1,10 +1,11 @@
 //! How far apart two matching values may be: the distance of a tolerance in the unit of the column. Pure.
 
-use arrow::datatypes::{DataType, IntervalUnit, TimeUnit};
+use arrow::datatypes::{DataType, IntervalUnit};
 use datafusion::common::{ScalarValue, plan_err};
 use datafusion::error::Result;
 
 use super::ordinal;
+use crate::types::nanos_per_tick;
 
 const NANOS_PER_DAY: i128 = 86_400_000_000_000;
 
@@ -110,12 +111,7 @@ fn nanos_per_unit(column: &DataType) -> Option<i128> {
         DataType::Timestamp(unit, _)
         | DataType::Time32(unit)
         | DataType::Time64(unit)
-        | DataType::Duration(unit) => Some(match unit {
-            TimeUnit::Second => 1_000_000_000,
-            TimeUnit::Millisecond => 1_000_000,
-            TimeUnit::Microsecond => 1_000,
-            TimeUnit::Nanosecond => 1,
-        }),
+        | DataType::Duration(unit) => Some(i128::from(nanos_per_tick(*unit))),
         DataType::Date32 => Some(NANOS_PER_DAY),
         DataType::Date64 => Some(1_000_000),
         _ => None,
