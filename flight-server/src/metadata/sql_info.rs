@@ -109,10 +109,11 @@ fn capabilities(is_read_only: bool) -> Vec<(SqlInfo, Value)> {
         true => SqlSupportedTransaction::Transaction,
         false => SqlSupportedTransaction::None,
     };
-    let mut times = datafusion::functions::datetime::functions();
-    times.extend(table_core::datafusion::gapfill_functions().into_iter().map(Arc::new));
     let mut strings = datafusion::functions::string::functions();
     strings.extend(datafusion::functions::unicode::functions());
+    let mut times = datafusion::functions::datetime::functions();
+    times.extend(table_core::datafusion::scalar_functions().into_iter().map(Arc::new));
+    times.extend(table_core::datafusion::gapfill_functions().into_iter().map(Arc::new));
     let read_only =
         bits([SqlSupportedResultSetConcurrency::SqlResultSetConcurrencyReadOnly as i32]);
     vec![
@@ -365,7 +366,7 @@ mod tests {
     fn functions_are_those_of_the_engine() {
         let batch = sql_info(CommandGetSqlInfo { info: vec![509, 512] }, false).unwrap();
         let text = arrow::util::pretty::pretty_format_batches(&[batch]).unwrap().to_string();
-        for name in ["sqrt", "date_bin", "time_bucket_gapfill", "locf"] {
+        for name in ["sqrt", "date_bin", "time_bucket", "time_bucket_gapfill", "locf"] {
             assert!(text.contains(name), "{name}");
         }
     }

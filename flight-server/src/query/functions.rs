@@ -75,8 +75,8 @@ fn unit_of(digits: Option<u64>) -> Option<TimeUnit> {
     }
 }
 
-/// Puts bounds on the functions that could fill the memory from one short statement, our `date_bin`, `min` and
-/// `max` in place of its own, and adds the functions of gap filling.
+/// Puts bounds on the functions that could fill the memory from one short statement, our `date_bin`, `min` and `max` in
+/// place of its own, and adds those of time series and of gap filling.
 ///
 /// # Errors
 /// When a function cannot be replaced.
@@ -90,8 +90,12 @@ pub(crate) fn bound(state: &mut SessionState) -> DfResult<()> {
         let bound = state.udaf(name)?;
         state.register_udaf(Arc::new(table_core::datafusion::float_bounds(bound)))?;
     }
-    for function in table_core::datafusion::gapfill_functions() {
+    let series = table_core::datafusion::scalar_functions();
+    for function in series.into_iter().chain(table_core::datafusion::gapfill_functions()) {
         state.register_udf(Arc::new(function))?;
+    }
+    for function in table_core::datafusion::aggregate_functions() {
+        state.register_udaf(Arc::new(function))?;
     }
     for name in SIZED_BY_ARGUMENT.into_iter().chain(["array_repeat"]) {
         if let Ok(inner) = state.udf(name) {

@@ -16,6 +16,7 @@ mod name_clash;
 mod order;
 mod physical;
 mod provider;
+mod series;
 mod sort_keys;
 mod statistics;
 
@@ -32,6 +33,7 @@ pub use name_clash::guard_filter_pushdown;
 pub use order::UnorderedGroups;
 pub use physical::PhysicalPlans;
 pub use provider::{SnapshotProvider, TABLE_STORE_URL};
+pub use series::{aggregate_functions, scalar_functions};
 pub use sort_keys::SortKeysOnce;
 
 pub use crate::segment::reader::{SEGMENT_CACHE_BYTES, SegmentCache};

@@ -11,7 +11,8 @@
 //! - Changes that were ordered after that release are missing: Morocco from 2026-09-20, Cuba's winter of 2026 to 2027, and
 //!   British Columbia, Alberta, Manitoba and neighbours from 2026-11-01. The tests name every difference from tzdb 2026f.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use chrono::{Datelike, NaiveDate, Offset, TimeZone};
 use chrono_tz::Tz;
@@ -83,7 +84,7 @@ pub(super) struct Calendar {
 impl Calendar {
     /// `None` for a count of 0.
     pub(super) fn new(zone: Tz, unit: CalendarUnit, count: u32) -> Option<Self> {
-        (count > 0).then(|| Self::of_spans(spans_of(zone).into(), unit, count))
+        (count > 0).then(|| Self::of_spans(known_spans_of(zone), unit, count))
     }
 
     /// The calendar of a zone whose offsets are known; `count > 0`.
@@ -222,6 +223,14 @@ fn date_of(day: i64) -> NaiveDate {
 fn offset_at(zone: Tz, second: i64) -> i64 {
     let utc = chrono::DateTime::from_timestamp(second, 0).unwrap_or_default().naive_utc();
     i64::from(zone.offset_from_utc_datetime(&utc).fix().local_minus_utc())
+}
+
+/// The offsets of a zone, found once in a process: they never change, there are some hundred zones, and functions of SQL ask
+/// for every batch.
+fn known_spans_of(zone: Tz) -> Arc<[Span]> {
+    static KNOWN: LazyLock<Mutex<HashMap<Tz, Arc<[Span]>>>> = LazyLock::new(Mutex::default);
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    Arc::clone(known.entry(zone).or_insert_with(|| spans_of(zone).into()))
 }
 
 /// All offsets of a zone. `chrono-tz` keeps its list of changes to itself, so it is found again: probe, then bisect.

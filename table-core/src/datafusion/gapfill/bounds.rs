@@ -11,8 +11,8 @@ use datafusion::logical_expr::expr::Cast;
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator};
 
-use super::buckets::{Buckets, order, ticks_per_second};
-use crate::types::IndexType;
+use super::buckets::{Buckets, order};
+use crate::types::{IndexType, ticks_per_second};
 
 /// A range of index values, each end if it is known. `last` is inclusive.
 #[derive(Debug, Clone, Copy, Default)]

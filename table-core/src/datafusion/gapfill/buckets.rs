@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, UInt64Array};
 use arrow::compute::cast;
-use arrow::compute::kernels::cast_utils::parse_interval_month_day_nano;
-use arrow::datatypes::{DataType, IntervalDayTimeType, IntervalMonthDayNano, TimeUnit};
+use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 use datafusion::error::Result;
 use datafusion::logical_expr::sort_properties::{ExprProperties, SortProperties};
@@ -16,11 +15,9 @@ use datafusion::logical_expr::{
 
 use super::functions::Bucketer;
 use super::{internal, refused};
+use crate::datafusion::series::width::{self, Days};
 use crate::segment::buffer::index_values;
-use crate::types::{BucketId, BucketWidth, Bucketing, CalendarUnit, IndexType};
-
-const NANOS_PER_DAY: i64 = 86_400_000_000_000;
-const NANOS_PER_MILLI: i64 = 1_000_000;
+use crate::types::{BucketId, BucketWidth, Bucketing, IndexType};
 
 /// Buckets over values of one type.
 #[derive(Debug, Clone)]
@@ -58,7 +55,12 @@ impl Buckets {
         let name = bucketer.name();
         let index = IndexType::from_arrow(data_type)
             .ok_or_else(|| internal(format!("{name} over values of type {data_type}")))?;
-        let width = width_of(bucketer, width)?;
+        let days = match bucketer {
+            // InfluxDB's days are 24 hours, wherever they are.
+            Bucketer::DateBin => Days::Fixed,
+            Bucketer::TimeBucket => Days::Local,
+        };
+        let width = width::parse(name, width, days)?;
         let bucketing = Bucketing::try_new(width, index, time_zone)
             .map_err(|error| refused(format!("{name}: {error}")))?;
         if origin != 0 && !matches!(width, BucketWidth::Nanos(_)) {
@@ -165,91 +167,6 @@ impl Buckets {
 pub(super) fn order(index: IndexType) -> impl Fn(i64) -> i64 + Copy {
     let flip = if index == IndexType::UInt64 { i64::MIN } else { 0 };
     move |value| value ^ flip
-}
-
-/// Ticks in one second; 1 for integers.
-pub(super) fn ticks_per_second(unit: TimeUnit) -> i64 {
-    match unit {
-        TimeUnit::Second => 1,
-        TimeUnit::Millisecond => 1_000,
-        TimeUnit::Microsecond => 1_000_000,
-        TimeUnit::Nanosecond => 1_000_000_000,
-    }
-}
-
-fn width_of(bucketer: Bucketer, width: &ScalarValue) -> Result<BucketWidth> {
-    let name = bucketer.name();
-    let wrong = |why: &str| {
-        refused(format!(
-            "the width of {name} is {width}{why}; write '15m', '1d', '1mo' or INTERVAL '1 hour', or a whole number above 0 on \
-             integers"
-        ))
-    };
-    if let Some(text) = width.try_as_str() {
-        let text = text.ok_or_else(|| wrong(""))?;
-        return match BucketWidth::parse(text) {
-            // InfluxDB's days are 24 hours, wherever they are.
-            Ok(BucketWidth::Calendar { count, unit }) if bucketer == Bucketer::DateBin => {
-                match unit {
-                    CalendarUnit::Day => fixed_days(i64::from(count), 0),
-                    CalendarUnit::Week => fixed_days(i64::from(count) * 7, 0),
-                    CalendarUnit::Month | CalendarUnit::Year => {
-                        Some(BucketWidth::Calendar { count, unit })
-                    }
-                }
-                .ok_or_else(|| wrong(", which is too much"))
-            }
-            Ok(parsed) => Ok(parsed),
-            Err(refusal) => match parse_interval_month_day_nano(text) {
-                // `15m` is fifteen minutes here and months there, so only what has a space is one; and half a month has no length.
-                Ok(interval) if text.contains(' ') && !text.contains('.') => {
-                    of_interval(bucketer, interval).ok_or_else(|| wrong(MIXED))
-                }
-                _ => Err(refused(format!("{name}: {refusal}"))),
-            },
-        };
-    }
-    let interval = match width {
-        ScalarValue::IntervalMonthDayNano(Some(interval)) => *interval,
-        ScalarValue::IntervalDayTime(Some(interval)) => {
-            let (days, millis) = IntervalDayTimeType::to_parts(*interval);
-            IntervalMonthDayNano::new(0, days, i64::from(millis) * NANOS_PER_MILLI)
-        }
-        ScalarValue::IntervalYearMonth(Some(months)) => IntervalMonthDayNano::new(*months, 0, 0),
-        number if number.data_type().is_integer() => {
-            let steps = match number.cast_to(&DataType::UInt64) {
-                Ok(ScalarValue::UInt64(Some(steps))) if steps > 0 => steps,
-                _ => return Err(wrong("")),
-            };
-            return Ok(BucketWidth::Steps(steps));
-        }
-        _ => return Err(wrong("")),
-    };
-    of_interval(bucketer, interval).ok_or_else(|| wrong(MIXED))
-}
-
-const MIXED: &str = ", which is no positive number of months, of days, or of a fixed time alone";
-
-/// The width of an interval; `None` unless it is positive and of months alone, or of days and time alone.
-fn of_interval(bucketer: Bucketer, interval: IntervalMonthDayNano) -> Option<BucketWidth> {
-    let IntervalMonthDayNano { months, days, nanoseconds } = interval;
-    let positive = |count: i32| u32::try_from(count).ok().filter(|count| *count > 0);
-    match (months, days, nanoseconds) {
-        (months, 0, 0) if months != 0 => {
-            Some(BucketWidth::Calendar { count: positive(months)?, unit: CalendarUnit::Month })
-        }
-        (0, days, nanos) if bucketer == Bucketer::DateBin => fixed_days(i64::from(days), nanos),
-        (0, days, 0) => {
-            Some(BucketWidth::Calendar { count: positive(days)?, unit: CalendarUnit::Day })
-        }
-        (0, 0, nanos) if nanos > 0 => Some(BucketWidth::Nanos(nanos)),
-        _ => None,
-    }
-}
-
-fn fixed_days(days: i64, nanos: i64) -> Option<BucketWidth> {
-    let nanos = days.checked_mul(NANOS_PER_DAY)?.checked_add(nanos)?;
-    (nanos > 0).then_some(BucketWidth::Nanos(nanos))
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
