@@ -18,9 +18,9 @@ use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionConfig;
 use table_core::clock::{Clock, SystemClock};
 use table_core::datafusion::{
-    AsofFilters, DayFilters, GapFilling, OneWayFilters, PhysicalPlans, ReadEnds, SnapshotSource,
-    SortKeysOnce, TABLE_STORE_URL, UnorderedGroups, WholeFloatGroups, guard_filter_pushdown,
-    table_functions,
+    AsofFilters, DayFilters, GapFilling, LatestRows, OneWayFilters, PhysicalPlans, ReadEnds,
+    SnapshotSource, SortKeysOnce, TABLE_STORE_URL, UnorderedGroups, WholeFloatGroups,
+    guard_filter_pushdown, table_functions,
 };
 use table_core::segment::reader::SegmentCache;
 use table_core::{Catalog, CatalogOptions, Error, ErrorKind};
@@ -244,7 +244,7 @@ fn logical_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
 /// DataFusion's rules between ours.
 fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> =
-        vec![Arc::new(OneWayFilters), Arc::new(UnorderedGroups)];
+        vec![Arc::new(OneWayFilters), Arc::new(LatestRows), Arc::new(UnorderedGroups)];
     rules.extend(guard_filter_pushdown(PhysicalOptimizer::new().rules));
     rules.push(Arc::new(WholeFloatGroups));
     rules.push(Arc::new(ReadEnds));

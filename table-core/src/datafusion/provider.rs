@@ -22,6 +22,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::union::UnionExec;
 
+use super::latest::ScanSnapshot;
 use super::memory::HotSource;
 use super::{groups, statistics};
 use crate::scan::{self, Part};
@@ -66,6 +67,7 @@ impl SnapshotProvider {
     }
 
     fn file(
+        snapshot: &Arc<Snapshot>,
         table_folder: &str,
         segment: &Arc<SegmentMeta>,
         layout: &Arc<TableLayout>,
@@ -73,7 +75,9 @@ impl SnapshotProvider {
     ) -> PartitionedFile {
         let path = paths::segment_in(table_folder, segment.id);
         let known = ScanSegment { meta: Arc::clone(segment), layout: Arc::clone(layout) };
-        let file = PartitionedFile::new(path, segment.file_bytes).with_extension(known);
+        let file = PartitionedFile::new(path, segment.file_bytes)
+            .with_extension(known)
+            .with_extension(ScanSnapshot(Arc::clone(snapshot)));
         if !columns.contains(&true) {
             return file;
         }
@@ -122,7 +126,7 @@ impl SnapshotProvider {
         let files = arranged
             .segments
             .iter()
-            .map(|segment| Self::file(&table_folder, segment, layout, &columns))
+            .map(|segment| Self::file(&self.snapshot, &table_folder, segment, layout, &columns))
             .collect();
         let config =
             FileScanConfigBuilder::new(ObjectStoreUrl::parse(TABLE_STORE_URL)?, Arc::new(source))
@@ -181,7 +185,8 @@ impl TableProvider for SnapshotProvider {
         let segments = (!pruned.segments.is_empty()).then(|| {
             self.scan_segments(state, layout, &pruned.segments, projection, filters, limit)
         });
-        let hot = pruned.hot.map(|view| HotSource::scan(view, layout, projection, limit));
+        let hot =
+            pruned.hot.map(|view| HotSource::scan(view, &self.snapshot, layout, projection, limit));
         match (segments.transpose()?, hot.transpose()?) {
             (Some(segments), Some(hot)) => UnionExec::try_new(vec![segments, hot]),
             (Some(one), None) | (None, Some(one)) => Ok(one),
