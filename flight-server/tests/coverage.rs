@@ -362,5 +362,10 @@ async fn the_reference_says_what_happens() {
     for function in table_core::datafusion::table_function_names() {
         assert!(page.contains(&format!("### `{function}(table")), "{function}");
     }
+    let headings: Vec<&str> = page.lines().filter(|line| line.starts_with("### ")).collect();
+    for function in table_core::datafusion::aggregate_functions() {
+        let call = format!("`{}(", function.name());
+        assert!(headings.iter().any(|heading| heading.contains(&call)), "{}", function.name());
+    }
     server.stop().await;
 }

@@ -8,9 +8,8 @@ use std::cmp::Ordering;
 use std::mem::size_of_val;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array};
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, FieldRef, Int64Type, TimeUnit};
+use arrow::array::{ArrayRef, AsArray, Int64Array};
+use arrow::datatypes::{DataType, Field, FieldRef, Int64Type};
 use datafusion::common::ScalarValue;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
@@ -19,8 +18,8 @@ use datafusion::logical_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, Signature, Volatility,
 };
 
-use super::{internal, refused};
-use crate::segment::buffer::index_values;
+use super::time::{positions, taken_as};
+use super::{call, internal, refused};
 
 /// `first(value, time)`.
 pub(super) fn first() -> AggregateUDF {
@@ -87,12 +86,7 @@ impl AggregateUDFImpl for AtEnd {
 
     fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
         let [value, time] = arg_types else { return Err(self.usage()) };
-        let time = match time {
-            DataType::Timestamp(..) | DataType::Date32 | DataType::UInt64 => time.clone(),
-            DataType::Null => DataType::Timestamp(TimeUnit::Microsecond, None),
-            integer if integer.is_integer() => DataType::Int64,
-            _ => return Err(self.usage()),
-        };
+        let time = taken_as(time).ok_or_else(|| self.usage())?;
         Ok(vec![value.clone(), time])
     }
 
@@ -108,12 +102,7 @@ impl AggregateUDFImpl for AtEnd {
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        if !args.order_bys.is_empty() {
-            let name = self.end.name();
-            return Err(refused(format!(
-                "{name} has its order from its second argument; leave ORDER BY out of {name}(...)"
-            )));
-        }
+        call::plain(self.end.name(), &args)?;
         let value = ScalarValue::try_from(args.return_field.data_type())?;
         Ok(Box::new(Best { end: self.end, position: None, value }))
     }
@@ -195,17 +184,4 @@ impl Accumulator for Best {
         };
         self.take(values, positions.as_primitive::<Int64Type>())
     }
-}
-
-/// Times as signed numbers that compare as they do.
-fn positions(times: &ArrayRef) -> Result<Int64Array> {
-    let values = match times.data_type() {
-        DataType::Date32 => return Ok(cast(times, &DataType::Int64)?.as_primitive().clone()),
-        DataType::UInt64 => {
-            index_values(times).map(|bits| bits.iter().map(|bits| bits ^ i64::MIN).collect())
-        }
-        _ => index_values(times),
-    };
-    let values = values.ok_or_else(|| internal("a time of a type without order"))?;
-    Ok(Int64Array::new(values, times.nulls().cloned()))
 }

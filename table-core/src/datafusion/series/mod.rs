@@ -1,12 +1,18 @@
 //! Functions of time series: scalar and aggregate functions of SQL that need no table. Pure.
 //!
 //! `width` reads widths as SQL writes them, `buckets` is the arithmetic of buckets with an origin, `time_bucket` the scalar
-//! function over it; `ends` has `first` and `last`. The session registers what [`scalar_functions`] and
-//! [`aggregate_functions`] give.
+//! function over it. `ends` has the aggregate functions `first` and `last`, and `counters` has `delta`, `increase` and `rate`,
+//! `weighted` has `time_weighted_avg`, both over the sorted rows of a group that `samples` keeps; `time` and `call` read arguments. The session registers what
+//! [`scalar_functions`] and [`aggregate_functions`] give.
 
 mod buckets;
+mod call;
+mod counters;
 mod ends;
+mod samples;
+mod time;
 mod time_bucket;
+mod weighted;
 pub(super) mod width;
 
 use datafusion::error::DataFusionError;
@@ -21,7 +27,10 @@ pub fn scalar_functions() -> Vec<ScalarUDF> {
 
 /// The aggregate functions, for a session and for the lists of what there is.
 pub fn aggregate_functions() -> Vec<AggregateUDF> {
-    vec![ends::first(), ends::last()]
+    let mut functions = vec![ends::first(), ends::last()];
+    functions.extend(counters::functions());
+    functions.push(weighted::function());
+    functions
 }
 
 fn refused(message: String) -> DataFusionError {

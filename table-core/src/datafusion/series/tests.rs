@@ -14,6 +14,9 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod harness;
+mod samples;
+
 fn session(partitions: usize) -> SessionContext {
     let session =
         SessionContext::new_with_config(SessionConfig::new().with_target_partitions(partitions));
