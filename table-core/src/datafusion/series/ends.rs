@@ -38,7 +38,7 @@ fn end(end: End) -> AggregateUDF {
 
 /// Which end of time is looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum End {
+pub(super) enum End {
     First,
     Last,
 }
@@ -103,8 +103,7 @@ impl AggregateUDFImpl for AtEnd {
 
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
         call::plain(self.end.name(), &args)?;
-        let value = ScalarValue::try_from(args.return_field.data_type())?;
-        Ok(Box::new(Best { end: self.end, position: None, value }))
+        Ok(Box::new(Best::new(self.end, args.return_field.data_type())?))
     }
 
     fn order_sensitivity(&self) -> AggregateOrderSensitivity {
@@ -114,14 +113,30 @@ impl AggregateUDFImpl for AtEnd {
 
 /// The best row so far. Positions are times as signed numbers in the same order.
 #[derive(Debug)]
-struct Best {
+pub(super) struct Best {
     end: End,
     position: Option<i64>,
     value: ScalarValue,
 }
 
 impl Best {
-    fn take(&mut self, values: &ArrayRef, positions: &Int64Array) -> Result<()> {
+    /// Of no rows, for values of a type.
+    pub(super) fn new(end: End, data_type: &DataType) -> Result<Self> {
+        Ok(Self { end, position: None, value: ScalarValue::try_from(data_type)? })
+    }
+
+    /// Null without rows.
+    pub(super) fn value(&self) -> &ScalarValue {
+        &self.value
+    }
+
+    /// Where the value is, if there is one.
+    pub(super) fn position(&self) -> Option<i64> {
+        self.position
+    }
+
+    /// Takes rows in; those without a position are left out.
+    pub(super) fn take(&mut self, values: &ArrayRef, positions: &Int64Array) -> Result<()> {
         let found = match self.end {
             End::First => arrow::compute::min(positions),
             End::Last => arrow::compute::max(positions),

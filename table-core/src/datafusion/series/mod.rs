@@ -2,16 +2,20 @@
 //!
 //! `width` reads widths as SQL writes them, `buckets` is the arithmetic of buckets with an origin, `time_bucket` the scalar
 //! function over it. `ends` has the aggregate functions `first` and `last`, and `counters` has `delta`, `increase` and `rate`,
-//! `weighted` has `time_weighted_avg`, both over the sorted rows of a group that `samples` keeps; `time` and `call` read arguments. The session registers what
+//! `weighted` has `time_weighted_avg`, both over the sorted rows of a group that `samples` keeps, and `ohlc` and `vwap`
+//! are what their names say; `time` and `call` read arguments. The session registers what
 //! [`scalar_functions`] and [`aggregate_functions`] give.
 
 mod buckets;
 mod call;
 mod counters;
 mod ends;
+mod exact_sum;
+mod ohlc;
 mod samples;
 mod time;
 mod time_bucket;
+mod vwap;
 mod weighted;
 pub(super) mod width;
 
@@ -29,7 +33,7 @@ pub fn scalar_functions() -> Vec<ScalarUDF> {
 pub fn aggregate_functions() -> Vec<AggregateUDF> {
     let mut functions = vec![ends::first(), ends::last()];
     functions.extend(counters::functions());
-    functions.push(weighted::function());
+    functions.extend([weighted::function(), ohlc::function(), vwap::function()]);
     functions
 }
 

@@ -16,6 +16,7 @@ use super::*;
 
 mod harness;
 mod samples;
+mod trades;
 
 fn session(partitions: usize) -> SessionContext {
     let session =
