@@ -15,6 +15,7 @@ use proptest::prelude::*;
 use super::*;
 
 mod harness;
+mod histogram;
 mod samples;
 mod trades;
 
@@ -213,6 +214,9 @@ fn sorted_rows_are_grouped_without_a_sort() {
     assert!(plan.contains("ordering_mode=Sorted"), "{plan}");
 }
 
+/// A group, a value and a time.
+type Row = (i64, Option<i64>, Option<i64>);
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
 
@@ -246,7 +250,7 @@ proptest! {
         let batches: Vec<RecordBatch> = rows
             .chunks(batch_rows)
             .map(|rows| {
-                let column = |part: fn(&(i64, Option<i64>, Option<i64>)) -> Option<i64>| -> ArrayRef {
+                let column = |part: fn(&Row) -> Option<i64>| -> ArrayRef {
                     Arc::new(Int64Array::from_iter(rows.iter().map(part)))
                 };
                 RecordBatch::try_from_iter_with_nullable([
