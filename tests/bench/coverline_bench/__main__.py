@@ -13,7 +13,7 @@ from types import ModuleType
 from coverline_bench.measure import Report, machine
 from coverline_bench.workloads import Context
 
-WORKLOADS = ["w1", "w2", "w3", "w4", "w5", "w6", "w7"]
+WORKLOADS = ["w1", "w2", "w3", "w4", "w5", "w6", "w7", "w8"]
 
 
 def module(name: str) -> ModuleType:
