@@ -223,6 +223,7 @@ fn template(runtime: &Arc<RuntimeEnv>) -> DfResult<SessionState> {
         .with_optimizer_rules(logical_rules())
         .with_optimizer_rule(Arc::new(SortKeysOnce))
         .with_optimizer_rule(Arc::new(DayFilters))
+        .with_optimizer_rule(Arc::new(LatestRows))
         .with_query_planner(Arc::new(PhysicalPlans))
         .with_physical_optimizer_rules(physical_rules())
         .build();
@@ -244,7 +245,7 @@ fn logical_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
 /// DataFusion's rules between ours.
 fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> =
-        vec![Arc::new(OneWayFilters), Arc::new(LatestRows), Arc::new(UnorderedGroups)];
+        vec![Arc::new(OneWayFilters), Arc::new(UnorderedGroups)];
     rules.extend(guard_filter_pushdown(PhysicalOptimizer::new().rules));
     rules.push(Arc::new(WholeFloatGroups));
     rules.push(Arc::new(ReadEnds));

@@ -1,4 +1,4 @@
-//! A physical rule: the last (or first) row of each entity is read from the segments that can hold one.
+//! A logical rule: the last (or first) row of each entity is read from the segments that can hold one.
 //!
 //! The coverage index knows the last bucket of every entity, and every row of that bucket lies in segments whose range of the
 //! index and of entities touches it. So where rows are grouped by exactly the entity columns, and only the last row of each
@@ -6,79 +6,68 @@
 //! `last_value(close ORDER BY ts) GROUP BY symbol`, `max(ts) GROUP BY symbol`, and the same for the first row. The
 //! aggregation stays where it is, so this rule only ever leaves out rows that it would not have picked.
 //!
-//! A filter can make another row the last one, and then all segments are read. So they are where the log or a filter
-//! has left out a part of the table before, which is known by the number of rows.
+//! A filter can make another row the last one, and then all segments are read; one of entities alone keeps all rows of an
+//! entity or none.
 //!
-//! Belongs in front of DataFusion's own rules.
+//! Belongs behind DataFusion's own rules: filters have come down to the scans then, and `DISTINCT ON` is an aggregation.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::datasource::listing::PartitionedFile;
-use datafusion::datasource::physical_plan::{
-    FileGroup, FileScanConfigBuilder, FileSource, ParquetSource,
-};
-use datafusion::datasource::source::{DataSource, DataSourceExec};
+use datafusion::datasource::{provider_as_source, source_as_provider};
 use datafusion::error::Result;
-use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
-use datafusion::physical_expr::expressions::{Column, DynamicFilterPhysicalExpr};
-use datafusion::physical_optimizer::PhysicalOptimizerRule;
-use datafusion::physical_plan::aggregates::{AggregateExec, AggregateInputMode};
-use datafusion::physical_plan::coop::CooperativeExec;
-use datafusion::physical_plan::repartition::RepartitionExec;
-use datafusion::physical_plan::sorts::sort::SortExec;
-use datafusion::physical_plan::union::UnionExec;
-use datafusion::physical_plan::{ExecutionPlan, replace_children_if_necessary};
+use datafusion::logical_expr::expr::{AggregateFunction, AggregateFunctionParams, NullTreatment};
+use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, TableScan};
+use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 
-use super::groups;
-use super::memory::HotSource;
+use super::provider::SnapshotProvider;
 use crate::schema::TableLayout;
 use crate::segment::SegmentMeta;
-use crate::segment::reader::ScanSegment;
 use crate::snapshot::Snapshot;
 use crate::types::{BucketId, EntityKey, SegmentId};
 
 /// Most entities that are gone through while a query is planned.
 const ENTITIES_MAX: usize = 1 << 20;
 
-/// What a scan attaches to each `PartitionedFile` for this rule: all of the table that the file is of.
-#[derive(Debug, Clone)]
-pub(super) struct ScanSnapshot(pub(super) Arc<Snapshot>);
-
 /// See the module.
 #[derive(Debug, Default)]
 pub struct LatestRows;
 
-impl PhysicalOptimizerRule for LatestRows {
-    fn optimize(
-        &self,
-        plan: Arc<dyn ExecutionPlan>,
-        config: &ConfigOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        plan.transform_down(|node| {
-            let narrowed = match node.downcast_ref::<AggregateExec>() {
-                Some(aggregation) => narrow(aggregation, config)?,
-                None => None,
-            };
-            match narrowed {
-                Some(input) => {
-                    Ok(Transformed::yes(replace_children_if_necessary(node, vec![input])?))
-                }
-                None => Ok(Transformed::no(node)),
-            }
-        })
-        .map(|transformed| transformed.data)
-    }
-
-    fn name(&self) -> &'static str {
+impl OptimizerRule for LatestRows {
+    fn name(&self) -> &str {
         "latest_rows"
     }
 
-    fn schema_check(&self) -> bool {
+    fn apply_order(&self) -> Option<ApplyOrder> {
+        Some(ApplyOrder::TopDown)
+    }
+
+    fn supports_rewrite(&self) -> bool {
         true
+    }
+
+    fn rewrite(
+        &self,
+        plan: LogicalPlan,
+        _config: &dyn OptimizerConfig,
+    ) -> Result<Transformed<LogicalPlan>> {
+        let LogicalPlan::Aggregate(mut aggregation) = plan else {
+            return Ok(Transformed::no(plan));
+        };
+        let Some(narrowed) = narrow(&aggregation) else {
+            return Ok(Transformed::no(LogicalPlan::Aggregate(aggregation)));
+        };
+        let source = provider_as_source(Arc::new(narrowed));
+        let input = Arc::unwrap_or_clone(aggregation.input).transform_down(|node| match node {
+            LogicalPlan::TableScan(scan) => {
+                let source = Arc::clone(&source);
+                Ok(Transformed::yes(LogicalPlan::TableScan(TableScan { source, ..scan })))
+            }
+            node => Ok(Transformed::no(node)),
+        })?;
+        aggregation.input = Arc::new(input.data);
+        Ok(Transformed::yes(LogicalPlan::Aggregate(aggregation)))
     }
 }
 
@@ -89,231 +78,201 @@ enum End {
     Last,
 }
 
-/// The input of an aggregation without what it cannot pick a row from; `None` when there is nothing to leave out.
-fn narrow(
-    aggregation: &AggregateExec,
-    config: &ConfigOptions,
-) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-    let reads_rows = aggregation.mode().input_mode() == AggregateInputMode::Raw;
-    let filtered = aggregation.filter_expr().iter().any(Option::is_some);
-    if !reads_rows || filtered || !aggregation.group_expr().is_single() {
-        return Ok(None);
+/// The table below an aggregation without what it cannot pick a row from; `None` when there is nothing to leave out.
+fn narrow(aggregation: &Aggregate) -> Option<SnapshotProvider> {
+    let shown = Shown::by(&aggregation.input)?;
+    let table = source_as_provider(&shown.scan.source).ok()?;
+    let table = table.downcast_ref::<SnapshotProvider>().filter(|table| table.is_whole())?;
+    let snapshot = table.snapshot();
+    let rows = Rows { layout: snapshot.layout.as_deref()?, plan: &aggregation.input, shown };
+    if !rows.are_all_of_some_entities() {
+        return None;
     }
-    let Some(scan) = Scan::below(aggregation.input()) else { return Ok(None) };
-    let Some(end) = scan.end_of(aggregation) else { return Ok(None) };
-    let Some(kept) = scan.holders(end) else { return Ok(None) };
-    scan.over(aggregation.input(), &kept, config)
+    let end = rows.end_of(aggregation)?;
+    let kept = holders(snapshot, end)?;
+    Some(table.only(kept))
 }
 
-/// The scan of all of a table.
-struct Scan {
-    snapshot: Arc<Snapshot>,
-    layout: Arc<TableLayout>,
-    /// For each column that it shows, the name of the table's column that it shows as it is.
-    columns: Vec<Option<String>>,
+/// The columns of a plan that hands on the rows of one scan, or some of them, as they are.
+struct Shown<'a> {
+    scan: &'a TableScan,
+    /// For each column the name of the table's column that it shows as it is.
+    columns: Vec<Option<&'a str>>,
+    /// What rows are picked by, and the plan whose columns that names.
+    filters: Vec<(&'a Expr, &'a LogicalPlan)>,
 }
 
-impl Scan {
-    /// The scan below operators that pass rows on as they are.
-    fn below(plan: &Arc<dyn ExecutionPlan>) -> Option<Self> {
-        let mut leaves = Vec::new();
-        collect(plan, &mut leaves)?;
-        let (mut scan, mut rows, mut hot_rows) = (None, 0_u64, 0_u64);
-        let mut hot_of = None;
-        for leaf in leaves {
-            if let Some(hot) = leaf.data_source().downcast_ref::<HotSource>() {
-                if hot_of.is_some() || hot.has_limit() {
-                    return None;
-                }
-                hot_of = Some(hot.snapshot());
-                hot_rows = hot.row_count();
-                continue;
+impl<'a> Shown<'a> {
+    fn by(plan: &'a LogicalPlan) -> Option<Self> {
+        match plan {
+            LogicalPlan::TableScan(scan) => {
+                let fields = scan.projected_schema.fields().iter();
+                let columns = fields.map(|field| Some(field.name().as_str())).collect();
+                let filters = scan.filters.iter().map(|filter| (filter, plan)).collect();
+                scan.fetch.is_none().then_some(Self { scan, columns, filters })
             }
-            let (config, source) = leaf.downcast_to_file_source::<ParquetSource>()?;
-            let filter = source.filter();
-            let filtered = filter.is_some_and(|filter| !filter.is::<DynamicFilterPhysicalExpr>());
-            if scan.is_some() || filtered || config.limit.is_some() {
-                return None;
+            LogicalPlan::SubqueryAlias(alias) => Self::by(&alias.input),
+            LogicalPlan::Sort(sort) if sort.fetch.is_none() => Self::by(&sort.input),
+            LogicalPlan::Filter(filter) => {
+                let mut shown = Self::by(&filter.input)?;
+                shown.filters.push((&filter.predicate, &filter.input));
+                Some(shown)
             }
-            let mut seen = HashSet::new();
-            let mut snapshot: Option<Arc<Snapshot>> = None;
-            let mut layout = None;
-            for file in config.file_groups.iter().flat_map(FileGroup::iter) {
-                let segment = file.extension::<ScanSegment>()?;
-                if seen.insert(segment.meta.id) {
-                    rows += segment.meta.row_count;
-                }
-                snapshot = Some(Arc::clone(&file.extension::<ScanSnapshot>()?.0));
-                layout = Some(Arc::clone(&segment.layout));
+            LogicalPlan::Projection(projection) => {
+                let below = Self::by(&projection.input)?;
+                let columns = projection.expr.iter();
+                let columns = columns.map(|expr| below.name_of(expr, &projection.input)).collect();
+                Some(Self { columns, ..below })
             }
-            let shown = source.projection()?.iter().map(|shown| {
-                shown.expr.downcast_ref::<Column>().map(|column| column.name().to_owned())
-            });
-            scan = Some(Self { snapshot: snapshot?, layout: layout?, columns: shown.collect() });
+            _ => None,
         }
-        let scan = scan?;
-        let same_table = hot_of.is_none_or(|hot| Arc::ptr_eq(hot, &scan.snapshot));
-        let whole = rows + hot_rows == scan.snapshot.row_count;
-        (same_table && whole && scan.snapshot.segments.len() > 1).then_some(scan)
     }
 
-    fn name_of(&self, expr: &Arc<dyn PhysicalExpr>) -> Option<&str> {
-        let column = expr.downcast_ref::<Column>()?;
-        self.columns.get(column.index())?.as_deref()
+    /// The table's column that an expression over `plan`, which has these columns, is.
+    fn name_of(&self, expr: &Expr, plan: &LogicalPlan) -> Option<&'a str> {
+        match expr {
+            Expr::Alias(alias) => self.name_of(&alias.expr, plan),
+            Expr::Column(column) => {
+                let position = plan.schema().maybe_index_of_column(column)?;
+                self.columns.get(position).copied().flatten()
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The rows that an aggregation is over.
+struct Rows<'a> {
+    layout: &'a TableLayout,
+    plan: &'a LogicalPlan,
+    shown: Shown<'a>,
+}
+
+impl Rows<'_> {
+    fn name_of(&self, expr: &Expr) -> Option<&str> {
+        self.shown.name_of(expr, self.plan)
     }
 
-    fn is_index(&self, expr: &Arc<dyn PhysicalExpr>) -> bool {
+    fn is_index(&self, expr: &Expr) -> bool {
         let name = self.name_of(expr);
         name.is_some() && name == self.layout.index_name()
     }
 
+    fn is_entity(&self, name: &str) -> bool {
+        self.layout.entity_names.iter().any(|entity| entity == name)
+    }
+
+    /// Whether all rows of an entity are among them or none.
+    fn are_all_of_some_entities(&self) -> bool {
+        self.shown.filters.iter().all(|(filter, plan)| {
+            let Some(below) = Shown::by(plan) else { return false };
+            let mut columns = filter.column_refs().into_iter();
+            let by_entity = columns.all(|column| {
+                let position = plan.schema().maybe_index_of_column(column);
+                let name = position.and_then(|position| *below.columns.get(position)?);
+                name.is_some_and(|name| self.is_entity(name))
+            });
+            by_entity && !filter.is_volatile() && !has_subquery(filter)
+        })
+    }
+
     /// Which row of each entity an aggregation asks for; `None` when it groups by something else, or asks for more.
-    fn end_of(&self, aggregation: &AggregateExec) -> Option<End> {
+    fn end_of(&self, aggregation: &Aggregate) -> Option<End> {
         let groups: Option<HashSet<&str>> =
-            aggregation.group_expr().expr().iter().map(|(expr, _)| self.name_of(expr)).collect();
+            aggregation.group_expr.iter().map(|expr| self.name_of(expr)).collect();
         let groups = groups?;
         let entities: HashSet<&str> = self.layout.entity_names.iter().map(String::as_str).collect();
         if entities.is_empty() || groups != entities {
             return None;
         }
-        let mut ends = aggregation.aggr_expr().iter().map(|aggregate| self.end_of_one(aggregate));
+        let mut ends = aggregation.aggr_expr.iter().map(|aggregate| self.end_of_one(aggregate));
         let end = ends.next()??;
         ends.all(|other| other == Some(end)).then_some(end)
     }
 
-    fn end_of_one(&self, aggregate: &AggregateFunctionExpr) -> Option<End> {
-        let name = aggregate.fun().name();
-        if aggregate.ignore_nulls() {
-            // The last value that is there can be in an earlier row.
+    fn end_of_one(&self, aggregate: &Expr) -> Option<End> {
+        let AggregateFunction { func, params } = match aggregate {
+            Expr::Alias(alias) => return self.end_of_one(&alias.expr),
+            Expr::AggregateFunction(function) => function,
+            _ => return None,
+        };
+        let AggregateFunctionParams { args, filter, order_by, null_treatment, .. } = params;
+        // With IGNORE NULLS the last value that is there can be in an earlier row.
+        if filter.is_some() || *null_treatment == Some(NullTreatment::IgnoreNulls) {
             return None;
         }
-        match (name, aggregate.expressions().as_slice()) {
+        match (func.name(), args.as_slice()) {
             ("max", [argument]) if self.is_index(argument) => return Some(End::Last),
             ("min", [argument]) if self.is_index(argument) => return Some(End::First),
             ("first_value" | "last_value", _) => {}
             _ => return None,
         }
         // Entity columns are the same in all rows of a group and order nothing.
-        let is_entity = |expr: &Arc<dyn PhysicalExpr>| {
-            self.name_of(expr)
-                .is_some_and(|name| self.layout.entity_names.iter().any(|entity| entity == name))
-        };
-        let key = aggregate.order_bys().iter().find(|key| !is_entity(&key.expr))?;
+        let orders = |expr: &Expr| !self.name_of(expr).is_some_and(|name| self.is_entity(name));
+        let key = order_by.iter().find(|key| orders(&key.expr))?;
         if !self.is_index(&key.expr) {
             return None;
         }
-        match (name == "last_value", key.options.descending) {
-            (true, false) | (false, true) => Some(End::Last),
+        match (func.name() == "last_value", key.asc) {
+            (true, true) | (false, false) => Some(End::Last),
             _ => Some(End::First),
         }
     }
-
-    /// The segments that can hold the row at that end of some entity; `None` when those are all.
-    fn holders(&self, end: End) -> Option<HashSet<SegmentId>> {
-        let coverage = &self.snapshot.coverage;
-        if coverage.entity_count() > ENTITIES_MAX {
-            return None;
-        }
-        let mut by_bucket: BTreeMap<BucketId, Vec<EntityKey>> = BTreeMap::new();
-        for (entity, runs) in coverage.iter() {
-            let bounds = runs.bounds()?;
-            let bucket = if end == End::Last { bounds.last } else { bounds.first };
-            by_bucket.entry(bucket).or_default().push(entity);
-        }
-        for entities in by_bucket.values_mut() {
-            entities.sort_unstable();
-        }
-        let segments = &self.snapshot.segments;
-        let kept: HashSet<SegmentId> = segments
-            .iter()
-            .filter(|segment| self.may_hold(segment, &by_bucket).unwrap_or(true))
-            .map(|segment| segment.id)
-            .collect();
-        (kept.len() < segments.len()).then_some(kept)
-    }
-
-    /// Whether a segment may hold rows of one of these (bucket, entity) pairs; `None` when its ranges are not known.
-    fn may_hold(
-        &self,
-        segment: &SegmentMeta,
-        pairs: &BTreeMap<BucketId, Vec<EntityKey>>,
-    ) -> Option<bool> {
-        let bucketing = self.layout.bucketing.as_ref()?;
-        let (first, last) = segment.index_range?;
-        let (first, last) = (bucketing.bucket_of(first)?, bucketing.bucket_of(last)?);
-        let (from, to) = segment.entity_range.as_ref()?;
-        if first > last {
-            return None;
-        }
-        Some(pairs.range(first..=last).any(|(_, entities)| {
-            let at = entities.partition_point(|entity| entity < from);
-            entities.get(at).is_some_and(|entity| entity <= to)
-        }))
-    }
-
-    /// `plan` over a scan of no other segments than `kept`.
-    fn over(
-        &self,
-        plan: &Arc<dyn ExecutionPlan>,
-        kept: &HashSet<SegmentId>,
-        options: &ConfigOptions,
-    ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-        let Some(scan) = plan.downcast_ref::<DataSourceExec>() else {
-            let mut changed = false;
-            let mut children = Vec::new();
-            for child in plan.children() {
-                let found = self.over(child, kept, options)?;
-                changed |= found.is_some();
-                children.push(found.unwrap_or_else(|| Arc::clone(child)));
-            }
-            if !changed {
-                return Ok(None);
-            }
-            return replace_children_if_necessary(Arc::clone(plan), children).map(Some);
-        };
-        let Some((config, _)) = scan.downcast_to_file_source::<ParquetSource>() else {
-            return Ok(None);
-        };
-        let mut seen = HashSet::new();
-        let mut files: Vec<PartitionedFile> = Vec::new();
-        for file in config.file_groups.iter().flat_map(FileGroup::iter) {
-            let Some(segment) = file.extension::<ScanSegment>() else { return Ok(None) };
-            // One file may be dealt out in several byte ranges.
-            if kept.contains(&segment.meta.id) && seen.insert(segment.meta.id) {
-                let mut whole = file.clone();
-                whole.range = None;
-                files.push(whole);
-            }
-        }
-        let groups = match files.is_empty() {
-            true => vec![FileGroup::new(Vec::new())],
-            false => groups::split(files, options),
-        };
-        let statistics = config.partition_statistics(None)?.as_ref().clone().to_inexact();
-        let config = FileScanConfigBuilder::from(config.clone())
-            .with_file_groups(groups)
-            .with_statistics(statistics)
-            .build();
-        Ok(Some(DataSourceExec::from_data_source(config)))
-    }
 }
 
-/// The scans below operators that pass rows on as they are; `None` when there are others.
-fn collect<'a>(
-    plan: &'a Arc<dyn ExecutionPlan>,
-    leaves: &mut Vec<&'a DataSourceExec>,
-) -> Option<()> {
-    if let Some(scan) = plan.downcast_ref::<DataSourceExec>() {
-        leaves.push(scan);
-        return Some(());
-    }
-    let sorts = plan.downcast_ref::<SortExec>().is_some_and(|sort| sort.fetch().is_none());
-    let passes_on = sorts
-        || plan.is::<UnionExec>()
-        || plan.is::<RepartitionExec>()
-        || plan.is::<CooperativeExec>();
-    if !passes_on {
+fn has_subquery(expr: &Expr) -> bool {
+    let is_subquery = |part: &Expr| {
+        Ok(matches!(
+            part,
+            Expr::Exists(_)
+                | Expr::InSubquery(_)
+                | Expr::SetComparison(_)
+                | Expr::ScalarSubquery(_)
+        ))
+    };
+    expr.exists(is_subquery).unwrap_or(true)
+}
+
+/// The segments that can hold the row at that end of some entity; `None` when those are all.
+fn holders(snapshot: &Snapshot, end: End) -> Option<HashSet<SegmentId>> {
+    let coverage = &snapshot.coverage;
+    if coverage.entity_count() > ENTITIES_MAX {
         return None;
     }
-    plan.children().into_iter().try_for_each(|child| collect(child, leaves))
+    let mut by_bucket: BTreeMap<BucketId, Vec<EntityKey>> = BTreeMap::new();
+    for (entity, runs) in coverage.iter() {
+        let bounds = runs.bounds()?;
+        let bucket = if end == End::Last { bounds.last } else { bounds.first };
+        by_bucket.entry(bucket).or_default().push(entity);
+    }
+    for entities in by_bucket.values_mut() {
+        entities.sort_unstable();
+    }
+    let layout = snapshot.layout.as_deref()?;
+    let kept: HashSet<SegmentId> = snapshot
+        .segments
+        .iter()
+        .filter(|segment| may_hold(layout, segment, &by_bucket).unwrap_or(true))
+        .map(|segment| segment.id)
+        .collect();
+    (kept.len() < snapshot.segments.len()).then_some(kept)
+}
+
+/// Whether a segment may hold rows of one of these (bucket, entity) pairs; `None` when its ranges are not known.
+fn may_hold(
+    layout: &TableLayout,
+    segment: &SegmentMeta,
+    pairs: &BTreeMap<BucketId, Vec<EntityKey>>,
+) -> Option<bool> {
+    let bucketing = layout.bucketing.as_ref()?;
+    let (first, last) = segment.index_range?;
+    let (first, last) = (bucketing.bucket_of(first)?, bucketing.bucket_of(last)?);
+    let (from, to) = segment.entity_range.as_ref()?;
+    if first > last {
+        return None;
+    }
+    Some(pairs.range(first..=last).any(|(_, entities)| {
+        let at = entities.partition_point(|entity| entity < from);
+        entities.get(at).is_some_and(|entity| entity <= to)
+    }))
 }

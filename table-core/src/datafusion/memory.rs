@@ -21,7 +21,6 @@ use super::{groups, statistics};
 use crate::hot::HotView;
 use crate::scan::Part;
 use crate::schema::TableLayout;
-use crate::snapshot::Snapshot;
 
 /// Rows per batch that a scan hands on: few enough to stay in a processor's cache.
 const BATCH_ROWS: usize = 8192;
@@ -32,15 +31,12 @@ pub(super) struct HotSource {
     rows: MemorySourceConfig,
     /// Exact statistics of all columns of the table, as far as the scan needs to know them.
     statistics: Arc<Statistics>,
-    /// Whose rows these are.
-    snapshot: Arc<Snapshot>,
 }
 
 impl HotSource {
-    /// The scan of a view of the hot rows of `snapshot`.
+    /// The scan of a view of hot rows.
     pub(super) fn scan(
         view: Arc<HotView>,
-        snapshot: &Arc<Snapshot>,
         layout: &TableLayout,
         projection: Option<&Vec<usize>>,
         limit: Option<usize>,
@@ -62,35 +58,14 @@ impl HotSource {
         )?
         .try_with_sort_information(ordering.into_iter().collect())?
         .with_limit(limit);
-        let source =
-            Self { rows, statistics: Arc::new(statistics), snapshot: Arc::clone(snapshot) };
-        Ok(DataSourceExec::from_data_source(source))
+        Ok(DataSourceExec::from_data_source(Self { rows, statistics: Arc::new(statistics) }))
     }
 
     /// The same over another form of the memory source; `None` when it is of some other kind.
     fn over(&self, rows: Arc<dyn DataSource>) -> Option<Arc<dyn DataSource>> {
         let rows: Arc<dyn Any + Send + Sync> = rows;
         let rows = rows.downcast_ref::<MemorySourceConfig>()?.clone();
-        Some(Arc::new(Self {
-            rows,
-            statistics: Arc::clone(&self.statistics),
-            snapshot: Arc::clone(&self.snapshot),
-        }))
-    }
-
-    /// The version of the table whose rows these are.
-    pub(super) fn snapshot(&self) -> &Arc<Snapshot> {
-        &self.snapshot
-    }
-
-    /// Rows.
-    pub(super) fn row_count(&self) -> u64 {
-        self.rows.partitions().iter().flatten().map(|batch| batch.num_rows() as u64).sum()
-    }
-
-    /// Whether it may hand on fewer.
-    pub(super) fn has_limit(&self) -> bool {
-        self.fetch().is_some()
+        Some(Arc::new(Self { rows, statistics: Arc::clone(&self.statistics) }))
     }
 
     /// Statistics of the columns that are shown.

@@ -4,6 +4,7 @@
 //! files and rows is decided by `scan`; how files are grouped and ordered by `groups`; what is known of them without a read
 //! by `statistics`; their bytes come through `segment::reader`, the hot rows through `memory`.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
@@ -22,7 +23,6 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::union::UnionExec;
 
-use super::latest::ScanSnapshot;
 use super::memory::HotSource;
 use super::{groups, statistics};
 use crate::scan::{self, Part};
@@ -31,14 +31,17 @@ use crate::segment::SegmentMeta;
 use crate::segment::reader::{ScanSegment, SegmentCache, SegmentReaderFactory};
 use crate::snapshot::Snapshot;
 use crate::storage::{DurableStore, layout as paths};
+use crate::types::SegmentId;
 
 /// URL under which the session registers the root's object store.
 pub const TABLE_STORE_URL: &str = "coverline://root";
 
 /// One table at one version. Scans are a plain `DataSourceExec` over explicit Parquet files, and one over hot rows.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct SnapshotProvider {
     snapshot: Arc<Snapshot>,
+    /// The segments to read, where the answer needs no others.
+    only: Option<Arc<HashSet<SegmentId>>>,
     table: Arc<str>,
     store: Arc<dyn DurableStore>,
     cache: Arc<SegmentCache>,
@@ -58,7 +61,7 @@ impl SnapshotProvider {
             .layout
             .as_ref()
             .map_or_else(|| Arc::new(Schema::empty()), |layout| Arc::clone(&layout.query_schema));
-        Self { snapshot, table: table.into(), store, cache, schema }
+        Self { snapshot, only: None, table: table.into(), store, cache, schema }
     }
 
     /// The version that it shows.
@@ -66,8 +69,21 @@ impl SnapshotProvider {
         &self.snapshot
     }
 
+    /// Whether it shows all rows.
+    pub(super) fn is_whole(&self) -> bool {
+        self.only.is_none()
+    }
+
+    /// The same without the rows of other segments than these.
+    pub(super) fn only(&self, segments: HashSet<SegmentId>) -> Self {
+        Self { only: Some(Arc::new(segments)), ..self.clone() }
+    }
+
+    fn reads(&self, segment: &SegmentMeta) -> bool {
+        self.only.as_ref().is_none_or(|only| only.contains(&segment.id))
+    }
+
     fn file(
-        snapshot: &Arc<Snapshot>,
         table_folder: &str,
         segment: &Arc<SegmentMeta>,
         layout: &Arc<TableLayout>,
@@ -75,9 +91,7 @@ impl SnapshotProvider {
     ) -> PartitionedFile {
         let path = paths::segment_in(table_folder, segment.id);
         let known = ScanSegment { meta: Arc::clone(segment), layout: Arc::clone(layout) };
-        let file = PartitionedFile::new(path, segment.file_bytes)
-            .with_extension(known)
-            .with_extension(ScanSnapshot(Arc::clone(snapshot)));
+        let file = PartitionedFile::new(path, segment.file_bytes).with_extension(known);
         if !columns.contains(&true) {
             return file;
         }
@@ -126,7 +140,7 @@ impl SnapshotProvider {
         let files = arranged
             .segments
             .iter()
-            .map(|segment| Self::file(&self.snapshot, &table_folder, segment, layout, &columns))
+            .map(|segment| Self::file(&table_folder, segment, layout, &columns))
             .collect();
         let config =
             FileScanConfigBuilder::new(ObjectStoreUrl::parse(TABLE_STORE_URL)?, Arc::new(source))
@@ -161,7 +175,8 @@ impl TableProvider for SnapshotProvider {
         let layout = self.snapshot.layout.as_ref()?;
         let columns = vec![true; layout.schema.fields().len()];
         let hot = self.snapshot.hot.view(layout).ok()?;
-        let segments = self.snapshot.segments.iter().map(|segment| Part::Segment(segment));
+        let segments = self.snapshot.segments.iter().filter(|segment| self.reads(segment));
+        let segments = segments.map(|segment| Part::Segment(segment));
         let parts = segments.chain(hot.as_deref().map(Part::Hot));
         Some(statistics::of_parts(parts, layout, &columns))
     }
@@ -181,12 +196,12 @@ impl TableProvider for SnapshotProvider {
             Ok(Arc::new(EmptyExec::new(schema)))
         };
         let Some(layout) = self.snapshot.layout.as_ref() else { return empty() };
-        let pruned = scan::prune(&self.snapshot, filters)?;
+        let mut pruned = scan::prune(&self.snapshot, filters)?;
+        pruned.segments.retain(|segment| self.reads(segment));
         let segments = (!pruned.segments.is_empty()).then(|| {
             self.scan_segments(state, layout, &pruned.segments, projection, filters, limit)
         });
-        let hot =
-            pruned.hot.map(|view| HotSource::scan(view, &self.snapshot, layout, projection, limit));
+        let hot = pruned.hot.map(|view| HotSource::scan(view, layout, projection, limit));
         match (segments.transpose()?, hot.transpose()?) {
             (Some(segments), Some(hot)) => UnionExec::try_new(vec![segments, hot]),
             (Some(one), None) | (None, Some(one)) => Ok(one),
