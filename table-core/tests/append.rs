@@ -9,9 +9,13 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, UInt64Array};
 use arrow::compute::concat_batches;
+use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::future::join_all;
+use support::query::run;
 use support::root::{HOUR_US, Root, append, append_all, bars, many_bars, read_bars, skip, spec};
 use table_core::append::{APPEND_ID_BYTES_MAX, AppendRequest, Receipt};
+use table_core::datafusion::{SnapshotProvider, TABLE_STORE_URL};
 use table_core::schema::{IndexSpec, TableSpec};
 use table_core::types::{BucketWidth, Version};
 use table_core::{Catalog, CatalogOptions, ErrorKind};
@@ -529,4 +533,41 @@ async fn a_long_stream_becomes_sorted_segments_that_share_nothing() {
     }
     assert_eq!(seen.len(), 300);
     assert!(seen.values().all(|times| times.len() == minutes as usize));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn segments_of_a_stream_in_order_share_no_entity_and_are_read_in_order() {
+    let root = Root::new().await;
+    let table = root.table(spec(), None).await;
+    // More bytes than one segment takes; batches end in the middle of entities.
+    let (entities, each) = (90_i64, 25_000_i64);
+    let mut append = table.append(AppendRequest::default());
+    let symbols: Vec<String> = (0..entities).map(|number| format!("S{number:03}")).collect();
+    for first in (0..entities * each).step_by(7_000) {
+        let rows = first..(first + 7_000).min(entities * each);
+        let rows = rows.map(|row| {
+            let symbol = &symbols[(row / each) as usize];
+            (symbol.as_str(), (row % each) * 60_000_000, row as f64)
+        });
+        append.write(bars(&rows.collect::<Vec<_>>())).await.unwrap();
+    }
+    append.commit().await.unwrap();
+
+    let snapshot = table.snapshot();
+    assert!(snapshot.segments.len() > 1, "{} segments", snapshot.segments.len());
+    let ranges: Vec<_> =
+        snapshot.segments.iter().map(|segment| segment.entity_range.clone().unwrap()).collect();
+    assert!(ranges.windows(2).all(|pair| pair[0].1 < pair[1].0), "{ranges:?}");
+    let rows = read_bars(&root.rows(&table, &snapshot));
+    assert_eq!(rows.len() as i64, entities * each);
+    assert!(rows.iter().map(|row| row.2).eq((0..entities * each).map(|row| row as f64)));
+
+    let session = SessionContext::new_with_config(SessionConfig::new().with_target_partitions(2));
+    let (store, cache) = (Arc::clone(table.store()), Arc::default());
+    let url = ObjectStoreUrl::parse(TABLE_STORE_URL).unwrap();
+    session.register_object_store(url.as_ref(), store.object_store());
+    let provider = SnapshotProvider::new(snapshot, "prices", store, cache);
+    session.register_table("prices", Arc::new(provider)).unwrap();
+    let plan = run(&session, "EXPLAIN SELECT * FROM prices ORDER BY symbol, ts").await.unwrap();
+    assert!(plan.contains("SortPreservingMergeExec") && !plan.contains("SortExec"), "{plan}");
 }

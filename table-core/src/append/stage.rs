@@ -392,8 +392,8 @@ impl Append {
             self.row_count += checked.batch.num_rows() as u64;
             stream.buffer.push(checked, usize::try_from(bytes).unwrap_or(usize::MAX));
             if stream.buffer.is_full() {
-                let full =
-                    std::mem::replace(&mut stream.buffer, SegmentBuffer::new(&stream.layout));
+                let rest = stream.buffer.split_off_last_entity(&stream.layout);
+                let full = std::mem::replace(&mut stream.buffer, rest);
                 self.claimed.union(full.delta());
                 self.encode(&stream.layout, move || full.finish(), false).await?;
             }

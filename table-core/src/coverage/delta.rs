@@ -58,6 +58,11 @@ impl CoverageDelta {
         }
     }
 
+    /// Takes an entity out, with its buckets.
+    pub fn remove(&mut self, entity: &EntityKey) -> Runs {
+        self.entities.remove(entity).unwrap_or_default()
+    }
+
     /// The buckets of an entity, to add to.
     fn of(&mut self, entity: &EntityKey) -> &mut Runs {
         self.entities.entry(entity.clone()).or_default()

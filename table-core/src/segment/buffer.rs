@@ -91,6 +91,8 @@ pub struct SegmentBuffer {
     first: Option<(u32, i64)>,
     /// The same of the last row.
     last: Option<(u32, i64)>,
+    /// The row with which the entity of the last one begins.
+    last_entity_start: usize,
     /// Of the flipped index values.
     index_range: Option<(i64, i64)>,
 }
@@ -162,6 +164,7 @@ impl SegmentBuffer {
             sorted: true,
             first: None,
             last: None,
+            last_entity_start: 0,
             index_range: None,
         }
     }
@@ -198,6 +201,7 @@ impl SegmentBuffer {
         if batch.num_rows() == 0 {
             return;
         }
+        let first_row = self.row_count;
         self.row_count += batch.num_rows();
         self.bytes += bytes;
         if !rows.is_empty() {
@@ -207,7 +211,7 @@ impl SegmentBuffer {
             }
         }
         if let Some(index) = index {
-            self.watch_order(&rows, &index);
+            self.watch_order(first_row, &rows, &index);
             self.index.push(index);
         }
         self.batches.push(batch);
@@ -217,6 +221,65 @@ impl SegmentBuffer {
         } else {
             self.delta.union(&delta);
         }
+    }
+
+    /// Takes out the rows of the last entity, of which more may come, so that those that stay end where an entity does: of
+    /// segments that share no entity it is known that one goes on where the other ends. Takes none where rows are out of order
+    /// or of one entity. Nothing is copied.
+    pub fn split_off_last_entity(&mut self, layout: &TableLayout) -> Self {
+        let mut rest = Self::new(layout);
+        let start = self.last_entity_start;
+        let Some((entity, _)) = self.last.filter(|_| self.sorted && start > 0) else { return rest };
+        let key = self.keys[entity as usize].clone();
+        let mut runs = self.delta.remove(&key);
+        let bytes = self.bytes;
+        let row_bytes = bytes / self.row_count;
+
+        let (mut first_row, mut staying) = (0, 0);
+        for position in 0..self.batches.len() {
+            let (batch, index) = (self.batches[position].clone(), self.index[position].clone());
+            let row_count = batch.num_rows();
+            let stay = start.saturating_sub(first_row).min(row_count);
+            first_row += row_count;
+            staying += usize::from(stay > 0);
+            if stay == row_count {
+                continue;
+            }
+            self.batches[position] = batch.slice(0, stay);
+            self.index[position] = index.slice(0, stay);
+            self.entities[position].truncate(stay);
+            let goes = row_count - stay;
+            let mut delta = CoverageDelta::default();
+            delta.insert_runs(&key, &std::mem::take(&mut runs));
+            let checked = CheckedBatch {
+                batch: batch.slice(stay, goes),
+                keys: vec![key.clone()],
+                rows: vec![0; goes],
+                index: Some(index.slice(stay, goes)),
+                delta,
+            };
+            rest.push(checked, goes * row_bytes);
+        }
+        self.batches.truncate(staying);
+        self.index.truncate(staying);
+        self.entities.truncate(staying);
+        (self.row_count, self.bytes) = (start, start * row_bytes);
+        rest.bytes = bytes - self.bytes;
+        self.watch_again();
+        rest
+    }
+
+    /// Notes the order and the ends of the index of what is there.
+    fn watch_again(&mut self) {
+        (self.first, self.last, self.last_entity_start, self.index_range) = (None, None, 0, None);
+        let (entities, index) =
+            (std::mem::take(&mut self.entities), std::mem::take(&mut self.index));
+        let mut first_row = 0;
+        for (entities, index) in entities.iter().zip(&index) {
+            self.watch_order(first_row, entities, index);
+            first_row += index.len();
+        }
+        (self.entities, self.index) = (entities, index);
     }
 
     /// The rows in order.
@@ -242,8 +305,10 @@ impl SegmentBuffer {
             }
         };
         let places = places.map(|(first, last)| (self.place(first), self.place(last)));
-        let entity_range = match (self.keys.iter().min(), self.keys.iter().max()) {
-            (Some(min), Some(max)) => Some((min.clone(), max.clone())),
+        let entity_range = match &places {
+            Some((first, last)) if with_entities => {
+                Some((first.entity.clone(), last.entity.clone()))
+            }
             _ => None,
         };
         SegmentRows {
@@ -276,7 +341,7 @@ impl SegmentBuffer {
     }
 
     /// Notes whether the rows go on in order, and the ends of the index.
-    fn watch_order(&mut self, entities: &[u32], index: &[i64]) {
+    fn watch_order(&mut self, first_row: usize, entities: &[u32], index: &[i64]) {
         let mut last = self.last;
         let (mut min, mut max) = self.index_range.unwrap_or((i64::MAX, i64::MIN));
         let mut sorted = self.sorted;
@@ -287,7 +352,10 @@ impl SegmentBuffer {
             if sorted && let Some(before) = last {
                 sorted = match before.0 == here.0 {
                     true => before.1 <= here.1,
-                    false => self.keys[before.0 as usize] < self.keys[here.0 as usize],
+                    false => {
+                        self.last_entity_start = first_row + row;
+                        self.keys[before.0 as usize] < self.keys[here.0 as usize]
+                    }
                 };
             }
             self.first.get_or_insert(here);
