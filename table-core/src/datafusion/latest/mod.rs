@@ -1,0 +1,151 @@
+//! A logical rule: the last (or first) row of each entity is read from the segments that can hold one.
+//!
+//! The coverage index knows the last bucket of every entity, and every row of that bucket lies in segments whose range of the
+//! index and of entities touches it. So where rows are grouped by exactly the entity columns, and only the last row of each
+//! group by the index is asked for, all other segments are left out: `DISTINCT ON (symbol) ... ORDER BY symbol, ts DESC`,
+//! `last_value(close ORDER BY ts) GROUP BY symbol`, `max(ts) GROUP BY symbol`, and the same for the first row. The
+//! aggregation stays, so this only ever leaves out rows that it would not have picked.
+//!
+//! A filter can make another row the last one, and then all segments are read; one of entities alone keeps all rows of an
+//! entity or none.
+//!
+//! Values of one row are kept by one aggregate function, `end_row`. `rows` reads the plan, `holders` finds the segments.
+//!
+//! Belongs behind DataFusion's own rules: filters have come down to the scans then, and `DISTINCT ON` is an aggregation.
+
+mod end_row;
+mod holders;
+mod rows;
+
+use std::sync::Arc;
+
+use datafusion::common::Column;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::datasource::{provider_as_source, source_as_provider};
+use datafusion::error::Result;
+use datafusion::functions::core::expr_fn::get_field;
+use datafusion::logical_expr::expr::AggregateFunction;
+use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, Projection, TableScan};
+use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
+
+use super::provider::SnapshotProvider;
+use rows::{Rows, Shown};
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct LatestRows;
+
+impl OptimizerRule for LatestRows {
+    fn name(&self) -> &str {
+        "latest_rows"
+    }
+
+    fn apply_order(&self) -> Option<ApplyOrder> {
+        Some(ApplyOrder::TopDown)
+    }
+
+    fn supports_rewrite(&self) -> bool {
+        true
+    }
+
+    fn rewrite(
+        &self,
+        plan: LogicalPlan,
+        _config: &dyn OptimizerConfig,
+    ) -> Result<Transformed<LogicalPlan>> {
+        let changed = match &plan {
+            LogicalPlan::Aggregate(aggregation) => rewritten(aggregation)?,
+            _ => None,
+        };
+        Ok(changed.map_or_else(|| Transformed::no(plan), Transformed::yes))
+    }
+}
+
+/// Which row of each entity is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum End {
+    First,
+    Last,
+}
+
+/// An aggregation that asks for one row of each entity, over less; `None` for any other, or when there is nothing to change.
+fn rewritten(aggregation: &Aggregate) -> Result<Option<LogicalPlan>> {
+    let Some(shown) = Shown::by(&aggregation.input) else { return Ok(None) };
+    let provider = source_as_provider(&shown.scan.source)?;
+    let Some(table) = provider.downcast_ref::<SnapshotProvider>() else { return Ok(None) };
+    let Some(layout) = table.snapshot().layout.as_deref() else { return Ok(None) };
+    let rows = Rows { layout, plan: &aggregation.input, shown };
+    let Some(end) = rows.end_of(aggregation).filter(|_| rows.are_all_of_some_entities()) else {
+        return Ok(None);
+    };
+    let whole = table.is_whole().then(|| holders::holders(table.snapshot(), end)).flatten();
+    let input = match whole {
+        Some(kept) => over(&aggregation.input, &table.only(kept))?,
+        None => Arc::clone(&aggregation.input),
+    };
+    let narrowed = !Arc::ptr_eq(&input, &aggregation.input);
+    if let Some(gathered) = gathered(aggregation, &rows, end, &input)? {
+        return Ok(Some(gathered));
+    }
+    let (groups, aggregates) = (aggregation.group_expr.clone(), aggregation.aggr_expr.clone());
+    let same = |input| Aggregate::try_new(input, groups, aggregates).map(LogicalPlan::Aggregate);
+    narrowed.then(|| same(input)).transpose()
+}
+
+/// The same plan over another provider of its table.
+fn over(plan: &Arc<LogicalPlan>, table: &SnapshotProvider) -> Result<Arc<LogicalPlan>> {
+    let source = provider_as_source(Arc::new(table.clone()));
+    let plan = plan.as_ref().clone().transform_down(|node| match node {
+        LogicalPlan::TableScan(scan) => {
+            let source = Arc::clone(&source);
+            Ok(Transformed::yes(LogicalPlan::TableScan(TableScan { source, ..scan })))
+        }
+        node => Ok(Transformed::no(node)),
+    })?;
+    Ok(Arc::new(plan.data))
+}
+
+/// The aggregation over `input`, with one aggregate in the place of all that give values of the row at an end; `None` where
+/// there are none.
+fn gathered(
+    aggregation: &Aggregate,
+    rows: &Rows<'_>,
+    end: End,
+    input: &Arc<LogicalPlan>,
+) -> Result<Option<LogicalPlan>> {
+    let aggregates = aggregation.aggr_expr.iter();
+    let values: Vec<_> = aggregates.clone().map(|one| rows.value_at_end(one)).collect();
+    let Some((index, _)) = values.iter().flatten().next() else { return Ok(None) };
+    let arguments = values.iter().flatten().map(|(_, value)| *value);
+    let arguments = std::iter::once(*index).chain(arguments).cloned().collect();
+    let function = Arc::new(end_row::function(end));
+    let end_row = AggregateFunction::new_udf(function, arguments, false, None, Vec::new(), None);
+    let others = aggregates.zip(&values).filter(|(_, value)| value.is_none());
+    let others = others.map(|(other, _)| other.clone());
+    let together = others.chain([Expr::AggregateFunction(end_row)]).collect();
+    let groups = aggregation.group_expr.clone();
+    let together = Aggregate::try_new(Arc::clone(input), groups, together)?;
+
+    let column = |position| Expr::Column(Column::from(together.schema.qualified_field(position)));
+    let row = column(together.schema.fields().len().saturating_sub(1));
+    let group_count = aggregation.schema.fields().len() - values.len();
+    let mut shown: Vec<Expr> = (0..group_count).map(column).collect();
+    let (mut other, mut position) = (group_count, 0_usize);
+    for (at, value) in values.iter().enumerate() {
+        if value.is_none() {
+            shown.push(column(other));
+            other += 1;
+            continue;
+        }
+        let (qualifier, field) = aggregation.schema.qualified_field(group_count + at);
+        let value = get_field(row.clone(), position.to_string());
+        shown.push(value.alias_qualified(qualifier.cloned(), field.name()));
+        position += 1;
+    }
+    let together = Arc::new(LogicalPlan::Aggregate(together));
+    let shown = Projection::try_new(shown, together)?;
+    Ok(Some(LogicalPlan::Projection(shown)))
+}
+
+#[cfg(test)]
+mod tests;
