@@ -20,7 +20,7 @@ use table_core::clock::{Clock, SystemClock};
 use table_core::datafusion::{
     AsofFilters, DayFilters, GapFilling, LatestRows, OneWayFilters, PhysicalPlans, ReadEnds,
     SnapshotSource, SortKeysOnce, TABLE_STORE_URL, UnorderedGroups, WholeFloatGroups,
-    guard_filter_pushdown, table_functions,
+    guard_group_names, guard_pushdown, table_functions,
 };
 use table_core::segment::reader::SegmentCache;
 use table_core::{Catalog, CatalogOptions, Error, ErrorKind};
@@ -233,7 +233,7 @@ fn template(runtime: &Arc<RuntimeEnv>) -> DfResult<SessionState> {
 
 /// DataFusion's rules and ours.
 fn logical_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
-    let mut rules = Optimizer::new().rules;
+    let mut rules = guard_group_names(Optimizer::new().rules);
     // Filters have come down to the joins then, and nothing has come between.
     let behind = rules.iter().position(|rule| rule.name() == PushDownFilter::new().name());
     rules.insert(behind.map_or(0, |position| position + 1), Arc::new(AsofFilters));
@@ -246,7 +246,7 @@ fn logical_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
 fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> =
         vec![Arc::new(OneWayFilters), Arc::new(UnorderedGroups)];
-    rules.extend(guard_filter_pushdown(PhysicalOptimizer::new().rules));
+    rules.extend(guard_pushdown(PhysicalOptimizer::new().rules));
     rules.push(Arc::new(WholeFloatGroups));
     rules.push(Arc::new(ReadEnds));
     rules.push(Arc::new(YieldingJoins));

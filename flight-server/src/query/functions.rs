@@ -75,8 +75,8 @@ fn unit_of(digits: Option<u64>) -> Option<TimeUnit> {
     }
 }
 
-/// Puts bounds on the functions that could fill the memory from one short statement, our `date_bin`, `min` and `max` in
-/// place of its own, and adds those of time series and of gap filling.
+/// Puts bounds on the functions that could fill the memory from one short statement, our `date_bin`, `date_trunc`, `min`
+/// and `max` in place of its own, and adds those of time series and of gap filling.
 ///
 /// # Errors
 /// When a function cannot be replaced.
@@ -86,6 +86,8 @@ pub(crate) fn bound(state: &mut SessionState) -> DfResult<()> {
     }
     let date_bin = state.udf("date_bin")?;
     state.register_udf(Arc::new(table_core::datafusion::date_bin(date_bin)))?;
+    let date_trunc = state.udf("date_trunc")?;
+    state.register_udf(Arc::new(table_core::datafusion::date_trunc(date_trunc)))?;
     for name in ["min", "max"] {
         let bound = state.udaf(name)?;
         state.register_udaf(Arc::new(table_core::datafusion::float_bounds(bound)))?;

@@ -3,12 +3,14 @@
 
 mod asof;
 mod date_bin;
+mod date_trunc;
 mod day_filters;
 mod ends;
 mod float_bounds;
 mod float_limits;
 mod functions;
 mod gapfill;
+mod group_names;
 mod groups;
 mod latest;
 mod lossy;
@@ -23,15 +25,17 @@ mod statistics;
 
 pub use asof::{AsofFilters, AsofJoin, AsofKeys, asof_join};
 pub use date_bin::date_bin;
+pub use date_trunc::date_trunc;
 pub use day_filters::DayFilters;
 pub use ends::ReadEnds;
 pub use float_bounds::float_bounds;
 pub use float_limits::WholeFloatGroups;
 pub use functions::{PinnedTable, SnapshotSource, table_function_names, table_functions};
 pub use gapfill::{GAPFILL_ROWS_MAX, GapFilling, gapfill_functions};
+pub use group_names::guard_group_names;
 pub use latest::LatestRows;
 pub use lossy::OneWayFilters;
-pub use name_clash::guard_filter_pushdown;
+pub use name_clash::guard_pushdown;
 pub use order::UnorderedGroups;
 pub use physical::PhysicalPlans;
 pub use provider::{SnapshotProvider, TABLE_STORE_URL};

@@ -1,11 +1,15 @@
-//! A physical rule around DataFusion's `FilterPushdown`: filters stop where they would be handed on by a name that two columns
-//! have.
+//! Physical rules around DataFusion's `FilterPushdown` and `ProjectionPushdown`: filters and projections stop where they would be
+//! handed on by a name that two columns have.
 //!
 //! DataFusion moves filters down a plan, those of queries and those that joins and sorts find out while they run. On the way it
 //! looks columns up by name, and takes the first of that name. Above a join of two tables that both have a `ts` it so
 //! filters one table by the other's column, and rows are lost or too many. Joins themselves go by position. While the
 //! inner rule runs, a barrier that lets no filter through stands above every operator whose columns cannot be told apart by
 //! name; afterwards the barriers are taken away again.
+//!
+//! A projection it moves below a filter when the projection shows what the filter asks for. Where the filter leaves out columns
+//! itself, it looks that up among those that are left, by positions among all: a column of the same name at that position is
+//! taken for the one that is asked for. Above such filters barriers stand, too, while projections move.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -29,22 +33,32 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, replace_children_if_necessary,
 };
 
-/// `rules` with a guard around each that pushes filters.
-pub fn guard_filter_pushdown(
-    rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>>,
-) -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+type Rule = Arc<dyn PhysicalOptimizerRule + Send + Sync>;
+
+/// `rules` with a guard around each that pushes filters or projections.
+pub fn guard_pushdown(rules: Vec<Rule>) -> Vec<Rule> {
     rules
         .into_iter()
-        .map(|rule| match rule.name().starts_with("FilterPushdown") {
-            true => Arc::new(Guarded(rule)) as Arc<dyn PhysicalOptimizerRule + Send + Sync>,
-            false => rule,
+        .map(|rule| {
+            let stops: Stops = match rule.name() {
+                name if name.starts_with("FilterPushdown") => stops_filters,
+                "ProjectionPushdown" => stops_projections,
+                _ => return rule,
+            };
+            Arc::new(Guarded { rule, stops }) as Rule
         })
         .collect()
 }
 
-/// A rule that pushes filters, between barriers.
+/// Whether a barrier is needed between an operator and one of its inputs.
+type Stops = fn(&Arc<dyn ExecutionPlan>, &Arc<dyn ExecutionPlan>) -> bool;
+
+/// A rule that moves things down a plan, between barriers.
 #[derive(Debug)]
-struct Guarded(Arc<dyn PhysicalOptimizerRule + Send + Sync>);
+struct Guarded {
+    rule: Rule,
+    stops: Stops,
+}
 
 impl PhysicalOptimizerRule for Guarded {
     fn optimize(
@@ -52,28 +66,31 @@ impl PhysicalOptimizerRule for Guarded {
         plan: Arc<dyn ExecutionPlan>,
         config: &ConfigOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let guarded = plan.transform_up(put_barriers)?;
+        let guarded = plan.transform_up(|node| put_barriers(node, self.stops))?;
         if !guarded.transformed {
-            return self.0.optimize(guarded.data, config);
+            return self.rule.optimize(guarded.data, config);
         }
-        let pushed = self.0.optimize(guarded.data, config)?;
+        let pushed = self.rule.optimize(guarded.data, config)?;
         pushed.transform_up(take_barrier).map(|transformed| transformed.data)
     }
 
     fn name(&self) -> &str {
-        self.0.name()
+        self.rule.name()
     }
 
     fn schema_check(&self) -> bool {
-        self.0.schema_check()
+        self.rule.schema_check()
     }
 }
 
 /// `node` with a barrier above each input that needs one.
-fn put_barriers(node: Arc<dyn ExecutionPlan>) -> Result<Transformed<Arc<dyn ExecutionPlan>>> {
+fn put_barriers(
+    node: Arc<dyn ExecutionPlan>,
+    stops: Stops,
+) -> Result<Transformed<Arc<dyn ExecutionPlan>>> {
     let mut changed = false;
     let children = node.children().into_iter().map(|child| {
-        if !is_ambiguous(child) || asks_by_position(&node, child) {
+        if !stops(&node, child) {
             return Arc::clone(child);
         }
         changed = true;
@@ -91,6 +108,18 @@ fn take_barrier(node: Arc<dyn ExecutionPlan>) -> Result<Transformed<Arc<dyn Exec
         Some(Barrier(inner)) => Transformed::yes(Arc::clone(inner)),
         None => Transformed::no(node),
     })
+}
+
+/// Whether filters of `parent` must not come to `child`.
+fn stops_filters(parent: &Arc<dyn ExecutionPlan>, child: &Arc<dyn ExecutionPlan>) -> bool {
+    is_ambiguous(child) && !asks_by_position(parent, child)
+}
+
+/// Whether projections must not come to `child`: a filter that leaves out columns, of which some have one name.
+fn stops_projections(_parent: &Arc<dyn ExecutionPlan>, child: &Arc<dyn ExecutionPlan>) -> bool {
+    child
+        .downcast_ref::<FilterExec>()
+        .is_some_and(|filter| filter.projection().is_some() && has_twins(&filter.input().schema()))
 }
 
 /// Whether a filter over the columns of `node` may be taken for one over others.
@@ -134,19 +163,19 @@ fn asks_by_position(parent: &Arc<dyn ExecutionPlan>, child: &Arc<dyn ExecutionPl
         || parent.is::<ProjectionExec>() && !has_twins(&parent.schema())
 }
 
-/// Lets no filter through: what an operator that says nothing of filters does.
+/// Lets nothing through: what an operator that says nothing of filters and projections does.
 #[derive(Debug)]
 struct Barrier(Arc<dyn ExecutionPlan>);
 
 impl DisplayAs for Barrier {
     fn fmt_as(&self, _t: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("FilterBarrier")
+        f.write_str("Barrier")
     }
 }
 
 impl ExecutionPlan for Barrier {
     fn name(&self) -> &'static str {
-        "FilterBarrier"
+        "Barrier"
     }
 
     fn properties(&self) -> &Arc<PlanProperties> {
@@ -171,7 +200,7 @@ impl ExecutionPlan for Barrier {
         match <[_; 1]>::try_from(children) {
             Ok([inner]) => Ok(Arc::new(Self(inner))),
             Err(children) => Err(DataFusionError::Internal(format!(
-                "a filter barrier has one input, not {}",
+                "a barrier has one input, not {}",
                 children.len()
             ))),
         }
