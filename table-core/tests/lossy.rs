@@ -57,7 +57,7 @@ async fn shown(session: &SessionContext, sql: &str) -> String {
 }
 
 /// A filter through a lossy function, and one that picks the same rows without.
-const FILTERS: [(&str, &str); 8] = [
+const FILTERS: [(&str, &str); 12] = [
     ("ts::date = '1970-01-02'", "ts >= '1970-01-02' AND ts < '1970-01-03'"),
     (
         "'1970-01-02'::date = ts::date AND n > 3",
@@ -72,6 +72,10 @@ const FILTERS: [(&str, &str); 8] = [
     ("x::bigint = 3", "x > 2.75 AND x < 4"),
     ("x + 1e17 = 1e17", "x <= 8"),
     ("x + 1e17 = 1e17 AND n / 10 = 1", "x <= 8 AND n >= 10 AND n < 20"),
+    ("n % 7 = n", "n < 7"),
+    ("x - x + 2e0 = x", "x = 2"),
+    ("abs(n) = n AND n - 1 = abs(n - 1)", "n >= 1"),
+    ("n = x AND x = n + 0", "n = x"),
 ];
 
 #[tokio::test]

@@ -5,6 +5,10 @@
 //! that day, hence the same in every row, and then leaves `ts` out of the sort that `ORDER BY ts, v` or a window over `ts`
 //! needs. The rule hides such operations from that reasoning. Their values are computed as ever.
 //!
+//! It also takes both sides of an equation for the same wherever one of them stands, again and again: after `n % 7 = n` a sort by
+//! `n` is one by `n % 7`, then by `n % 7 % 7`, so it does not find what it sorted itself. Equations of two columns are no problem;
+//! others between columns are hidden as a whole.
+//!
 //! Belongs in front of all rules that look at orders. Pruning happens before, in the provider.
 
 use std::fmt;
@@ -19,7 +23,7 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::sort_properties::ExprProperties;
 use datafusion::logical_expr::{ColumnarValue, Operator};
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr::expressions::{BinaryExpr, CastExpr};
+use datafusion::physical_expr::expressions::{BinaryExpr, CastExpr, Column};
 use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::ExecutionPlan;
@@ -67,11 +71,21 @@ fn hide(
     schema: &Schema,
 ) -> Result<Transformed<Arc<dyn PhysicalExpr>>> {
     let done = part.downcast_ref::<OneWay>().is_some();
-    if done || !is_lossy(&part, schema)? || collect_columns(&part).is_empty() {
+    let hidden = !done && (is_equation(&part) || is_lossy(&part, schema)?);
+    if !hidden || collect_columns(&part).is_empty() {
         let next = if done { TreeNodeRecursion::Jump } else { TreeNodeRecursion::Continue };
         return Ok(Transformed::new(part, false, next));
     }
     Ok(Transformed::new(Arc::new(OneWay(part)), true, TreeNodeRecursion::Jump))
+}
+
+/// Whether columns are equal to something calculated from columns.
+fn is_equation(part: &Arc<dyn PhysicalExpr>) -> bool {
+    let Some(binary) = part.downcast_ref::<BinaryExpr>() else { return false };
+    let sides = [binary.left(), binary.right()];
+    *binary.op() == Operator::Eq
+        && sides.iter().all(|side| !collect_columns(side).is_empty())
+        && sides.iter().any(|side| !side.is::<Column>())
 }
 
 /// Whether two arguments can have the same value.
