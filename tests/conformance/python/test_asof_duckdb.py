@@ -1,7 +1,7 @@
 """ASOF JOIN gives the rows of DuckDB's: random statements over random tables.
 
-`COVERLINE_ASOF_CASES` and `COVERLINE_ASOF_SEED` set how many (1,000 take about a minute on an idle machine) and which; one is repeated by
-its number, as in the differential test.
+`COVERLINE_ASOF_CASES` and `COVERLINE_ASOF_SEED` set how many and which; `tests/soak SECONDS differential` asks for 1,000. One is repeated
+by its number, as in the differential test.
 """
 
 from __future__ import annotations
