@@ -8,17 +8,18 @@
 use std::mem::size_of_val;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, Int64Array, ListArray, RecordBatch};
+use arrow::array::{ArrayRef, AsArray, Int64Array, ListArray};
 use arrow::buffer::OffsetBuffer;
-use arrow::datatypes::{DataType, Field, FieldRef, Float64Type, Int64Type, Schema};
+use arrow::datatypes::{DataType, Field, FieldRef, Float64Type, Int64Type};
 use datafusion::common::ScalarValue;
 use datafusion::error::{DataFusionError, Result};
-use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
+use datafusion::logical_expr::function::{
+    AccumulatorArgs, AggregateFunctionSimplification, StateFieldsArgs,
+};
 use datafusion::logical_expr::utils::{AggregateOrderSensitivity, format_state_name};
 use datafusion::logical_expr::{
-    Accumulator, AggregateUDF, AggregateUDFImpl, ColumnarValue, Signature, Volatility,
+    Accumulator, AggregateUDF, AggregateUDFImpl, Signature, Volatility,
 };
-use datafusion::physical_expr::PhysicalExpr;
 
 use super::{call, internal, refused};
 
@@ -78,20 +79,20 @@ impl AggregateUDFImpl for Histogram {
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
         call::plain(NAME, &args)?;
         let [_, lo, hi, buckets] = args.exprs else { return Err(usage()) };
-        let bounds = Bounds::try_new(constant(lo)?, constant(hi)?, constant(buckets)?)?;
+        let constant = |argument| call::constant(argument).ok_or_else(usage);
+        let bounds = Bounds::try_new(&constant(lo)?, &constant(hi)?, &constant(buckets)?)?;
         Ok(Box::new(Counts { bounds, counts: Vec::new() }))
+    }
+
+    fn simplify(&self) -> Option<AggregateFunctionSimplification> {
+        call::planned(usage, 1, |constants| match constants {
+            [lo, hi, buckets] => Bounds::try_new(lo, hi, buckets).map(drop),
+            _ => Err(usage()),
+        })
     }
 
     fn order_sensitivity(&self) -> AggregateOrderSensitivity {
         AggregateOrderSensitivity::Insensitive
-    }
-}
-
-/// The value of an argument that does not depend on rows.
-fn constant(argument: &Arc<dyn PhysicalExpr>) -> Result<ScalarValue> {
-    match argument.evaluate(&RecordBatch::new_empty(Arc::new(Schema::empty()))) {
-        Ok(ColumnarValue::Scalar(constant)) if !constant.is_null() => Ok(constant),
-        _ => Err(usage()),
     }
 }
 
@@ -104,7 +105,7 @@ struct Bounds {
 }
 
 impl Bounds {
-    fn try_new(lo: ScalarValue, hi: ScalarValue, buckets: ScalarValue) -> Result<Self> {
+    fn try_new(lo: &ScalarValue, hi: &ScalarValue, buckets: &ScalarValue) -> Result<Self> {
         let (
             ScalarValue::Float64(Some(lo)),
             ScalarValue::Float64(Some(hi)),
@@ -113,6 +114,7 @@ impl Bounds {
         else {
             return Err(internal("a histogram with arguments that were not coerced"));
         };
+        let (lo, hi, buckets) = (*lo, *hi, *buckets);
         if !(1..=HISTOGRAM_BUCKETS_MAX).contains(&buckets) {
             return Err(refused(format!(
                 "{NAME} has 1 to {HISTOGRAM_BUCKETS_MAX} buckets, and {buckets} are asked for; write {NAME}(value, 0, 100, 10)"
