@@ -20,7 +20,7 @@ use datafusion::logical_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, Signature, Volatility,
 };
 
-use super::samples::{Answer, Keep, OverSamples, Sample, state_fields};
+use super::samples::{Answer, Keep, OverSamples, Sample, exact_type, state_fields};
 use super::{call, internal, refused, time};
 
 /// `delta`, `increase` and `rate`.
@@ -101,24 +101,7 @@ impl AggregateUDFImpl for Counter {
 
     fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
         let [value, time] = arg_types else { return Err(self.usage()) };
-        let value = match value {
-            DataType::Decimal32(precision, scale) | DataType::Decimal64(precision, scale) => {
-                DataType::Decimal128(*precision, *scale)
-            }
-            DataType::Decimal128(..) => value.clone(),
-            DataType::Decimal256(..) => {
-                return Err(refused(format!(
-                    "{} does not take {value}; cast the value to DOUBLE or to a DECIMAL of at most \
-                     {DECIMAL128_MAX_PRECISION} digits",
-                    self.kind.name()
-                )));
-            }
-            DataType::Null => DataType::Float64,
-            float if float.is_floating() => DataType::Float64,
-            integer if integer.is_unsigned_integer() => DataType::UInt64,
-            integer if integer.is_signed_integer() => DataType::Int64,
-            _ => return Err(self.usage()),
-        };
+        let value = exact_type(self.kind.name(), value)?.ok_or_else(|| self.usage())?;
         let time = time::taken_as(time).ok_or_else(|| self.usage())?;
         Ok(vec![value, time])
     }

@@ -2,8 +2,8 @@
 //!
 //! `width` reads widths as SQL writes them, `buckets` is the arithmetic of buckets with an origin, `time_bucket` the scalar
 //! function over it. `ends` has the aggregate functions `first` and `last`, and `counters` has `delta`, `increase` and `rate`,
-//! `weighted` has `time_weighted_avg`, both over the sorted rows of a group that `samples` keeps, and `ohlc`, `vwap` and
-//! `histogram` are what their names say; `time` and `call` read arguments. The session registers what
+//! `weighted` has `time_weighted_avg`, `lttb` picks points for plots, all three over the sorted rows of a group that `samples`
+//! keeps, and `ohlc`, `vwap` and `histogram` are what their names say; `time` and `call` read arguments. The session registers what
 //! [`scalar_functions`] and [`aggregate_functions`] give.
 
 mod buckets;
@@ -12,6 +12,7 @@ mod counters;
 mod ends;
 mod exact_sum;
 mod histogram;
+mod lttb;
 mod ohlc;
 mod samples;
 mod time;
@@ -35,7 +36,7 @@ pub fn aggregate_functions() -> Vec<AggregateUDF> {
     let mut functions = vec![ends::first(), ends::last()];
     functions.extend(counters::functions());
     functions.extend([weighted::function(), ohlc::function(), vwap::function()]);
-    functions.push(histogram::function());
+    functions.extend([histogram::function(), lttb::function()]);
     functions
 }
 

@@ -15,20 +15,28 @@ use arrow::array::{
     PrimitiveArray,
 };
 use arrow::buffer::OffsetBuffer;
-use arrow::datatypes::{DataType, Field, FieldRef, Int64Type};
+use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, Field, FieldRef, Int64Type};
 use datafusion::common::ScalarValue;
 use datafusion::error::Result;
 use datafusion::logical_expr::Accumulator;
 use datafusion::logical_expr::utils::format_state_name;
 
-use super::internal;
 use super::time::positions;
+use super::{internal, refused};
 
 /// A position in time and the value there.
 pub(super) type Sample<T> = (i64, <T as ArrowPrimitiveType>::Native);
 
 /// What a function makes of the samples of a group.
 pub(super) trait Answer<T: ArrowPrimitiveType>: Debug + Send + Sync + 'static {
+    /// Whether the time is the first argument of the function, and the value the second.
+    const TIME_FIRST: bool = false;
+
+    /// Whether a row with this value is a sample.
+    fn keeps(&self, _value: T::Native) -> bool {
+        true
+    }
+
     /// Forgets all steps.
     fn begin(&mut self) {}
 
@@ -67,7 +75,7 @@ impl<T: ArrowPrimitiveType, A: Answer<T>> OverSamples<T, A> {
     }
 
     fn take(&mut self, positions: &Int64Array, values: &PrimitiveArray<T>) {
-        let rows = positions.iter().zip(values).filter_map(|(at, value)| Some((at?, value?)));
+        let rows = rows(&self.answer, positions, values);
         match self.keep {
             Keep::All => rows.for_each(|row| self.samples.push(row)),
             Keep::Ends => rows.for_each(|row| self.samples.push_end(row)),
@@ -77,7 +85,7 @@ impl<T: ArrowPrimitiveType, A: Answer<T>> OverSamples<T, A> {
 
 impl<T: ArrowPrimitiveType + Debug, A: Answer<T>> Accumulator for OverSamples<T, A> {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        let (values, positions) = columns::<T>(values)?;
+        let (values, positions) = columns::<T>(values, A::TIME_FIRST)?;
         self.take(&positions, values);
         Ok(())
     }
@@ -122,15 +130,38 @@ impl<T: ArrowPrimitiveType + Debug, A: Answer<T>> Accumulator for OverSamples<T,
     }
 
     fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        let (values, positions) = columns::<T>(values)?;
-        let rows = positions.iter().zip(values).filter_map(|(at, value)| Some((at?, value?)));
-        self.samples.remove(rows.collect());
+        let (values, positions) = columns::<T>(values, A::TIME_FIRST)?;
+        self.samples.remove(rows(&self.answer, &positions, values).collect());
         Ok(())
     }
 
     fn supports_retract_batch(&self) -> bool {
         self.keep == Keep::All
     }
+}
+
+/// The type that a value is taken in where no digit of it may be lost; `None` for what is no number.
+///
+/// # Errors
+/// `Invalid` for decimals that are longer than any of these types.
+pub(super) fn exact_type(function: &str, value: &DataType) -> Result<Option<DataType>> {
+    Ok(Some(match value {
+        DataType::Decimal32(precision, scale) | DataType::Decimal64(precision, scale) => {
+            DataType::Decimal128(*precision, *scale)
+        }
+        DataType::Decimal128(..) => value.clone(),
+        DataType::Decimal256(..) => {
+            return Err(refused(format!(
+                "{function} does not take {value}; cast the value to DOUBLE or to a DECIMAL of at most \
+                 {DECIMAL128_MAX_PRECISION} digits"
+            )));
+        }
+        DataType::Null => DataType::Float64,
+        float if float.is_floating() => DataType::Float64,
+        integer if integer.is_unsigned_integer() => DataType::UInt64,
+        integer if integer.is_signed_integer() => DataType::Int64,
+        _ => return Ok(None),
+    }))
 }
 
 /// The columns of a partial state, for values of a type.
@@ -144,13 +175,25 @@ pub(super) fn state_fields(name: &str, value: &DataType) -> Vec<FieldRef> {
 
 fn columns<T: ArrowPrimitiveType>(
     arguments: &[ArrayRef],
+    time_first: bool,
 ) -> Result<(&PrimitiveArray<T>, Int64Array)> {
-    let [values, times, ..] = arguments else {
+    let [first, second, ..] = arguments else {
         return Err(internal("a function of value and time without both"));
     };
+    let (values, times) = if time_first { (second, first) } else { (first, second) };
     let values = values.as_primitive_opt::<T>();
     let values = values.ok_or_else(|| internal("a value of another type than it was planned"))?;
     Ok((values, positions(times)?))
+}
+
+/// The samples among the rows of two columns.
+fn rows<T: ArrowPrimitiveType, A: Answer<T>>(
+    answer: &A,
+    positions: &Int64Array,
+    values: &PrimitiveArray<T>,
+) -> impl Iterator<Item = Sample<T>> {
+    let rows = positions.iter().zip(values).filter_map(|(at, value)| Some((at?, value?)));
+    rows.filter(|row| answer.keeps(row.1))
 }
 
 #[derive(Debug)]

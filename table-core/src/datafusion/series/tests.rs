@@ -16,6 +16,7 @@ use super::*;
 
 mod harness;
 mod histogram;
+mod lttb;
 mod samples;
 mod trades;
 

@@ -1,6 +1,8 @@
 //! The times of samples, whatever their type, as signed numbers in the same order. Pure.
 
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array};
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, UInt64Array};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::error::Result;
@@ -31,6 +33,19 @@ pub(super) fn positions(times: &ArrayRef) -> Result<Int64Array> {
     };
     let values = values.ok_or_else(|| internal("a time of a type without order"))?;
     Ok(Int64Array::new(values, times.nulls().cloned()))
+}
+
+/// The times of positions, in the type that they had.
+pub(super) fn times(data_type: &DataType, positions: Vec<i64>) -> Result<ArrayRef> {
+    let positions = Int64Array::from(positions);
+    Ok(match data_type {
+        DataType::UInt64 => {
+            let bits = positions.values().iter().map(|at| (at ^ i64::MIN).cast_unsigned());
+            Arc::new(UInt64Array::from_iter_values(bits))
+        }
+        DataType::Date32 => cast(&cast(&positions, &DataType::Int32)?, data_type)?,
+        _ => cast(&positions, data_type)?,
+    })
 }
 
 /// How far the second of two positions is behind the first: seconds, or plain numbers where times are integers.
