@@ -80,6 +80,21 @@ async fn time_functions_prune_segments() {
         ("date_trunc('month', ts) = '2025-02-01T00:00:00Z'", 0, 0),
         ("date_trunc('day', ts) > '2025-01-08T00:00:00Z'", 2, 480),
         ("'2025-01-03T00:00:00Z' > date_trunc('day', ts)", 2, 480),
+        ("time_bucket('6h', ts) = '2025-01-03T06:00:00Z'", 1, 60),
+        ("time_bucket('1d', ts) BETWEEN '2025-01-03' AND '2025-01-04'", 2, 480),
+        ("time_bucket(INTERVAL '1 day', ts) IN ('2025-01-02', '2025-01-07')", 2, 480),
+        ("'2025-01-03' > time_bucket('1d', ts)", 2, 480),
+        ("'2025-01-09' <= time_bucket('1d', ts)", 2, 480),
+        ("time_bucket('1d', ts, TIMESTAMP '2025-01-01T00:00:00') = '2025-01-03'", 1, 240),
+        (
+            "time_bucket('12h', ts, TIMESTAMP '2025-01-01T06:00:00') = '2025-01-03T18:00:00Z'",
+            2,
+            120,
+        ),
+        ("time_bucket('1d', ts, 'America/New_York') >= '2025-01-09T05:00:00Z'", 2, 430),
+        ("time_bucket('1mo', ts, 'Asia/Tokyo') = '2025-02-28T15:00:00Z'", 0, 0),
+        ("time_bucket('1w', ts::date) = '2025-01-06'", 5, 1200),
+        ("date_trunc('day', time_bucket('1h', ts)) = '2025-01-03'", 2, 240),
         ("ts = '2025-01-03T00:00:00Z' OR ts = '2025-01-05T00:00:00Z'", 2, 2),
         ("ts < '2025-01-02' AND size IS NOT NULL AND ts > '2024-01-01'", 1, -1),
     ] {
@@ -289,7 +304,14 @@ fn filter(random: &mut StdRng, index: &DataType, depth: u32) -> String {
 fn index_filter(random: &mut StdRng, index: &DataType, op: &str) -> String {
     if !matches!(index, DataType::Timestamp(..)) {
         let number = random.random_range(0..2500);
-        return match random.random_range(0..3) {
+        let (width, from) = (random.random_range(1..300), random.random_range(0..300));
+        return match random.random_range(0..6) {
+            3 => format!("time_bucket({width}, ts) {op} {number}"),
+            4 => format!(
+                "time_bucket({width}, ts, {from}) {op} {}",
+                (number - from) / width * width + from
+            ),
+            5 => format!("time_bucket({width}, ts) BETWEEN {number} AND {}", number + 200),
             0 => format!("ts {op} {number}"),
             1 => format!("ts BETWEEN {number} AND {}", number + 200),
             _ => format!("ts IN ({number}, {})", number + 77),
@@ -305,7 +327,17 @@ fn index_filter(random: &mut StdRng, index: &DataType, op: &str) -> String {
         ["minute", "hour", "day", "week", "month", "quarter", "year"][random.random_range(0..7)];
     let width = ["1 hour", "7 minutes", "1 day", "36 hours", "1 month", "1 second"]
         [random.random_range(0..6)];
-    match random.random_range(0..12) {
+    let bucket = time_bucket(random);
+    match random.random_range(0..17) {
+        12 | 13 => format!("{bucket} {op} '{instant}'"),
+        14 | 15 => {
+            // The start of a bucket, mostly of one that has rows.
+            format!(
+                "{bucket} {op} {}",
+                bucket.replace("ts", &format!("CAST('{instant}' AS {})", sql_type(index)))
+            )
+        }
+        16 => format!("{bucket} BETWEEN '{instant}' AND '{instant2}'"),
         0 | 1 => format!("ts {op} '{instant}'"),
         2 => format!("ts BETWEEN '{instant}' AND '{instant2}'"),
         3 => format!("ts IN ('{instant}', '{instant2}')"),
@@ -324,6 +356,21 @@ fn index_filter(random: &mut StdRng, index: &DataType, op: &str) -> String {
             "CAST(ts AS TIMESTAMP({})) {op} '{instant}'",
             [0, 3, 6][random.random_range(0..3)]
         ),
+    }
+}
+
+/// A call over `ts` or its date with a width that it takes, some with a zone or an origin.
+fn time_bucket(random: &mut StdRng) -> String {
+    let zone = ["UTC", "America/New_York", "Australia/Lord_Howe", "Pacific/Apia"]
+        [random.random_range(0..4)];
+    let day = ["1d", "3d", "1w", "1mo", "1y"][random.random_range(0..5)];
+    let fixed = ["1h", "7m", "24h", "36h", "1s"][random.random_range(0..5)];
+    match random.random_range(0..6) {
+        0 => format!("time_bucket('{fixed}', ts, TIMESTAMP '2025-01-31T01:02:03')"),
+        1 => format!("time_bucket('{fixed}', ts, TIMESTAMP '2031-01-31T01:02:03')"),
+        2 => format!("time_bucket('{day}', ts, 'UTC', TIMESTAMP '2025-02-01T00:00:00')"),
+        3 => format!("time_bucket('{day}', ts::date, DATE '2025-01-01')"),
+        _ => format!("time_bucket('{day}', ts, '{zone}')"),
     }
 }
 

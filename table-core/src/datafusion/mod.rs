@@ -39,6 +39,7 @@ pub use name_clash::guard_pushdown;
 pub use order::UnorderedGroups;
 pub use physical::PhysicalPlans;
 pub use provider::{SnapshotProvider, TABLE_STORE_URL};
+pub(crate) use series::bucket_length;
 pub use series::{aggregate_functions, scalar_functions};
 pub use sort_keys::SortKeysOnce;
 

@@ -1,7 +1,7 @@
 //! What a filter says about the index column, as far as it is sound to conclude. Pure.
 //!
-//! Two things are derived. [`rewrite`] replaces comparisons of a time function of the index (`date_trunc`, `date_bin`, casts)
-//! by the plain range of index values in which they can be true, which min and max values can be held against.
+//! Two things are derived. [`rewrite`] replaces comparisons of a time function of the index (`date_trunc`, `date_bin`,
+//! `time_bucket`, casts) by the plain range of index values in which they can be true, which min and max values can be held against.
 //! [`index_span`] is the smallest range found around all of a filter, for skipping most of many segments cheaply;
 //! [`exact_span`] exists only where the filter is that range and nothing else.
 //!
@@ -17,6 +17,7 @@ use datafusion::common::ScalarValue;
 use datafusion::logical_expr::expr::{Between, InList, ScalarFunction};
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator, col, lit};
 
+use crate::datafusion::bucket_length;
 use crate::schema::TableLayout;
 use crate::types::{IndexType, nanos_per_tick};
 
@@ -245,7 +246,7 @@ pub(super) fn rewrite(filter: &Expr, index: &IndexColumn<'_>) -> Option<Expr> {
     }
 }
 
-/// `index >= first AND index <= last` for bounds in nanoseconds. A bound that the index cannot hold is left out; `None` when
+/// `index >= first AND index <= last` for bounds in nanoseconds, or in steps of integers. A bound that the index cannot hold is left out; `None` when
 /// none is left.
 fn range(index: &IndexColumn<'_>, first: Option<i128>, last: Option<i128>) -> Option<Expr> {
     let unit = tick_nanos(index.data_type)?;
@@ -261,7 +262,7 @@ fn range(index: &IndexColumn<'_>, first: Option<i128>, last: Option<i128>) -> Op
     }
 }
 
-/// Bounds of `expr - index` in nanoseconds, and the type of `expr`.
+/// Bounds of `expr - index` in nanoseconds, or in steps of integers, and the type of `expr`.
 struct Offset {
     first: i128,
     last: i128,
@@ -288,6 +289,7 @@ fn offset_of(expr: &Expr, index: &IndexColumn<'_>) -> Option<Offset> {
         Expr::ScalarFunction(function) => match function.name() {
             "date_trunc" | "datetrunc" => offset_of_date_trunc(function, index),
             "date_bin" => offset_of_date_bin(function, index),
+            "time_bucket" => offset_of_time_bucket(function, index),
             _ => None,
         },
         _ => None,
@@ -396,8 +398,21 @@ fn offset_of_date_bin(function: &ScalarFunction, index: &IndexColumn<'_>) -> Opt
     Some(Offset { first, last, data_type: inner.data_type })
 }
 
+/// A bucket starts at its first value or before, whatever the zone and the origin, and its last value is the tick before its end.
+fn offset_of_time_bucket(function: &ScalarFunction, index: &IndexColumn<'_>) -> Option<Offset> {
+    let [_, argument, ..] = function.args.as_slice() else { return None };
+    let inner = offset_of(argument, index)?;
+    let length = bucket_length(&function.args, &inner.data_type)?;
+    let unit = match inner.data_type {
+        DataType::Date32 => NANOS_PER_DAY,
+        _ => tick_nanos(&inner.data_type)?,
+    };
+    let first = inner.first - (length - unit).max(0);
+    Some(Offset { first, ..inner })
+}
+
 impl Offset {
-    /// A literal of the function's own type, in nanoseconds since the epoch.
+    /// A literal of the function's own type, in nanoseconds since the epoch; of integers, the number.
     fn instant(&self, literal: &ScalarValue) -> Option<i128> {
         if literal.data_type() != self.data_type {
             return None;
@@ -407,6 +422,8 @@ impl Offset {
             | ScalarValue::TimestampMillisecond(value, _)
             | ScalarValue::TimestampMicrosecond(value, _)
             | ScalarValue::TimestampNanosecond(value, _) => i128::from((*value)?),
+            ScalarValue::Int64(value) => i128::from((*value)?),
+            ScalarValue::UInt64(value) => i128::from((*value)?),
             ScalarValue::Date32(value) => return Some(i128::from((*value)?) * NANOS_PER_DAY),
             _ => return None,
         };
@@ -414,8 +431,10 @@ impl Offset {
     }
 }
 
+/// What a tick of an index column is; integers count in their own steps, which nothing here mixes with nanoseconds.
 fn tick_nanos(data_type: &DataType) -> Option<i128> {
     match data_type {
+        DataType::Int64 | DataType::UInt64 => Some(1),
         DataType::Timestamp(unit, _) => Some(unit_nanos(*unit)),
         _ => None,
     }

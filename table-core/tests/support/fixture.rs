@@ -16,7 +16,7 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use parquet::arrow::ArrowWriter;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
 use parquet::file::properties::WriterProperties;
-use table_core::datafusion::{SegmentCache, SnapshotProvider, TABLE_STORE_URL};
+use table_core::datafusion::{SegmentCache, SnapshotProvider, TABLE_STORE_URL, scalar_functions};
 use table_core::hot::{self, HotRows, HotSet};
 use table_core::schema::{TableLayout, TableSpec, field_id};
 use table_core::segment::{ColumnStats, RowGroupMeta, SegmentMeta};
@@ -220,6 +220,7 @@ impl Fixture {
             Arc::clone(&self.cache),
         );
         session.register_table("t", Arc::new(provider)).unwrap();
+        scalar_functions().into_iter().for_each(|function| session.register_udf(function));
         session
     }
 }

@@ -10,6 +10,11 @@ use super::refused;
 use crate::types::{BucketId, BucketWidth, Bucketing, CalendarUnit, IndexType, nanos_per_tick};
 
 const DAYS_PER_WEEK: u32 = 7;
+const MONTH_DAYS_MAX: i128 = 31;
+const YEAR_DAYS_MAX: i128 = 366;
+/// The clocks of a zone never go back by more in all than from one side of the date line to the other and an hour.
+const CHANGE_DAYS_MAX: i128 = 2;
+const NANOS_PER_SECOND: i128 = 1_000_000_000;
 /// Dates are looked at as the seconds at which they begin.
 pub(super) const SECONDS_PER_DAY: i64 = 86_400;
 
@@ -128,6 +133,25 @@ impl Buckets {
             starts.push(start);
         }
         Ok(starts)
+    }
+
+    /// A length that no bucket exceeds, in nanoseconds or, of integers, in steps. No value is before the start of its bucket.
+    pub(super) fn longest(&self) -> i128 {
+        let width = match self.format.width() {
+            BucketWidth::Nanos(nanos) => return i128::from(nanos),
+            BucketWidth::Steps(steps) => return i128::from(steps),
+            BucketWidth::Calendar { count, unit } => {
+                i128::from(count)
+                    * match unit {
+                        CalendarUnit::Day => 1,
+                        CalendarUnit::Week => i128::from(DAYS_PER_WEEK),
+                        CalendarUnit::Month => MONTH_DAYS_MAX,
+                        CalendarUnit::Year => YEAR_DAYS_MAX,
+                    }
+            }
+        };
+        let changes = if self.format.time_zone() == "UTC" { 0 } else { CHANGE_DAYS_MAX };
+        (width + changes) * i128::from(SECONDS_PER_DAY) * NANOS_PER_SECOND
     }
 
     /// The bucket of a value, from its start to the next one's.

@@ -24,6 +24,8 @@ pub(super) mod width;
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 
+pub(crate) use time_bucket::bucket_length;
+
 use crate::error::{Error, ErrorKind};
 
 /// The scalar functions, for a session and for the lists of what there is.

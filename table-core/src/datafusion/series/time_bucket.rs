@@ -12,7 +12,7 @@ use datafusion::common::ScalarValue;
 use datafusion::error::Result;
 use datafusion::logical_expr::sort_properties::{ExprProperties, SortProperties};
 use datafusion::logical_expr::{
-    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
 use super::buckets::{Buckets, SECONDS_PER_DAY, zone_of};
@@ -102,25 +102,7 @@ impl ScalarUDFImpl for TimeBucket {
         };
         let width = constant(width)?;
         let rest = rest.iter().map(constant).collect::<Result<Vec<_>>>()?;
-        if width.is_null() || rest.iter().any(ScalarValue::is_null) {
-            return Err(refused(format!("an argument of {NAME} is null; {USAGE}")));
-        }
-        let data_type = value.data_type();
-        let index = match &data_type {
-            DataType::Date32 => Some(IndexType::Timestamp(TimeUnit::Second)),
-            other => IndexType::from_arrow(other),
-        };
-        let index = index.ok_or_else(|| internal("time_bucket of a type without buckets"))?;
-        let zone = rest.first().and_then(|first| first.try_as_str().flatten());
-        if let (Some(zone), DataType::Date32) = (zone, &data_type) {
-            return Err(refused(format!(
-                "{NAME} of a date is the same in every time zone; leave \"{zone}\" out"
-            )));
-        }
-        let origin = rest.last().filter(|last| last.try_as_str().is_none());
-        let origin = origin.map(|origin| ticks(origin, &data_type)).transpose()?;
-        let width = width::parse(NAME, &width, width::Days::Local)?;
-        let buckets = Buckets::try_new(NAME, width, index, zone, zone_of(&data_type), origin)?;
+        let buckets = buckets_of(&width, &value.data_type(), &rest)?;
         match value {
             ColumnarValue::Array(array) => Ok(ColumnarValue::Array(bucketed(&buckets, array)?)),
             ColumnarValue::Scalar(scalar) => {
@@ -129,6 +111,41 @@ impl ScalarUDFImpl for TimeBucket {
             }
         }
     }
+}
+
+/// The buckets of a call over values of a type, with its constants.
+fn buckets_of(width: &ScalarValue, data_type: &DataType, rest: &[ScalarValue]) -> Result<Buckets> {
+    if width.is_null() || rest.iter().any(ScalarValue::is_null) {
+        return Err(refused(format!("an argument of {NAME} is null; {USAGE}")));
+    }
+    let index = match data_type {
+        DataType::Date32 => Some(IndexType::Timestamp(TimeUnit::Second)),
+        other => IndexType::from_arrow(other),
+    };
+    let index = index.ok_or_else(|| internal("time_bucket of a type without buckets"))?;
+    let zone = rest.first().and_then(|first| first.try_as_str().flatten());
+    if let (Some(zone), DataType::Date32) = (zone, data_type) {
+        return Err(refused(format!(
+            "{NAME} of a date is the same in every time zone; leave \"{zone}\" out"
+        )));
+    }
+    let origin = rest.last().filter(|last| last.try_as_str().is_none());
+    let origin = origin.map(|origin| ticks(origin, data_type)).transpose()?;
+    let width = width::parse(NAME, width, width::Days::Local)?;
+    Buckets::try_new(NAME, width, index, zone, zone_of(data_type), origin)
+}
+
+/// How long a bucket of a call with these arguments can be, over values of a type: nanoseconds, or steps of integers. `None` unless
+/// all but the value are constants that it takes. Every value is in the bucket that its answer starts.
+pub(crate) fn bucket_length(arguments: &[Expr], data_type: &DataType) -> Option<i128> {
+    let constant = |argument: &Expr| match argument {
+        Expr::Literal(value, _) => Some(value.clone()),
+        _ => None,
+    };
+    let [width, _, rest @ ..] = arguments else { return None };
+    let rest = rest.iter().map(constant).collect::<Option<Vec<_>>>()?;
+    let buckets = buckets_of(&constant(width)?, data_type, &rest).ok()?;
+    Some(buckets.longest())
 }
 
 fn usage(arg_types: &[DataType]) -> datafusion::error::DataFusionError {
