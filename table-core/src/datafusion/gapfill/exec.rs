@@ -37,7 +37,7 @@ use futures::StreamExt;
 
 use super::filler::{Filler, Layout};
 use super::node::GapFill;
-use super::{failed, internal, refused};
+use super::{failed, one_input, refused};
 use crate::error::ErrorKind;
 
 /// Rows that gap filling may make over one GROUP BY, those that have data not counted. What is made streams, so this bounds
@@ -60,9 +60,7 @@ impl ExtensionPlanner for GapFillPlanner {
         planning: &PhysicalPlanningContext,
     ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
         let Some(node) = node.as_any().downcast_ref::<GapFill>() else { return Ok(None) };
-        let [input] = physical_inputs else {
-            return Err(internal("gaps are filled in one input"));
-        };
+        let input = one_input(physical_inputs.to_vec())?;
         let window = node.window.clone().ok_or_else(|| {
             refused(
                 "gap filling needs values for all parameters of its width, bounds and time zone",
@@ -76,7 +74,7 @@ impl ExtensionPlanner for GapFillPlanner {
             fills: node.fills.clone(),
         };
         let filled: Arc<dyn ExecutionPlan> =
-            Arc::new(GapFillExec::new(Arc::clone(input), Arc::new(layout), GAPFILL_ROWS_MAX));
+            Arc::new(GapFillExec::new(input, Arc::new(layout), GAPFILL_ROWS_MAX));
         let Some(predicate) = conjunction(node.filters.iter().cloned()) else {
             return Ok(Some(filled));
         };
@@ -204,12 +202,10 @@ impl ExecutionPlan for GapFillExec {
 
     fn replace_children(
         self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
         _options: ReplaceChildrenOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let (Some(input), true) = (children.pop(), children.is_empty()) else {
-            return Err(internal("gaps are filled in one input"));
-        };
+        let input = one_input(children)?;
         Ok(Arc::new(Self::new(input, Arc::clone(&self.layout), self.rows_max)))
     }
 

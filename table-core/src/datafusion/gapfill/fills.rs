@@ -29,28 +29,31 @@ pub(super) fn place_fills(node: LogicalPlan) -> Result<LogicalPlan> {
     let shown = node.schema().columns();
     match node {
         LogicalPlan::Projection(Projection { expr, input, .. }) => {
-            let Some(input) = with_fills(&input, &wanted, false)? else { return refuse(&wanted) };
+            let Some(input) = with_fills(&input, &wanted, false)? else {
+                return refuse(&wanted, OUTSIDE);
+            };
             let expr = expr.into_iter().map(|expr| taken(expr, &wanted)).collect::<Result<_>>()?;
             Projection::try_new(expr, Arc::new(input)).map(LogicalPlan::Projection)
         }
         LogicalPlan::Filter(Filter { predicate, input, .. }) => {
             let Some(input) = with_fills(&input, &wanted, false)? else {
-                return Err(refused(misplaced(
-                    Mark::Fill(wanted.first().map_or(Filling::Locf, |(filling, ..)| *filling)),
-                    "in WHERE or HAVING",
-                )));
+                return refuse(&wanted, "in WHERE or HAVING");
             };
             let predicate = taken(predicate, &wanted)?;
             Filter::try_new(predicate, Arc::new(input)).map(LogicalPlan::Filter)
         }
         LogicalPlan::Window(WindowPlan { window_expr, input, .. }) => {
-            let Some(input) = with_fills(&input, &wanted, false)? else { return refuse(&wanted) };
+            let Some(input) = with_fills(&input, &wanted, false)? else {
+                return refuse(&wanted, OUTSIDE);
+            };
             let window_expr =
                 window_expr.into_iter().map(|expr| taken(expr, &wanted)).collect::<Result<_>>()?;
             WindowPlan::try_new(window_expr, Arc::new(input)).map(LogicalPlan::Window)
         }
         LogicalPlan::Sort(Sort { expr, input, fetch }) => {
-            let Some(input) = with_fills(&input, &wanted, true)? else { return refuse(&wanted) };
+            let Some(input) = with_fills(&input, &wanted, true)? else {
+                return refuse(&wanted, OUTSIDE);
+            };
             let expr = expr
                 .into_iter()
                 .map(|mut sort| {
@@ -71,9 +74,12 @@ pub(super) fn place_fills(node: LogicalPlan) -> Result<LogicalPlan> {
 /// What is to be filled: how, which column, and the name of the expression that says so.
 type Wanted = [(Filling, Column, String)];
 
-fn refuse(wanted: &Wanted) -> Result<LogicalPlan> {
+/// The place of a fill whose rows come from no gap filling.
+const OUTSIDE: &str = "outside of a SELECT with gap filling";
+
+fn refuse(wanted: &Wanted, place: &str) -> Result<LogicalPlan> {
     let filling = wanted.first().map_or(Filling::Locf, |(filling, ..)| *filling);
-    Err(refused(misplaced(Mark::Fill(filling), "outside of a SELECT with gap filling")))
+    Err(refused(misplaced(Mark::Fill(filling), place)))
 }
 
 /// The plan of rows with fills as further columns; `None` where no gap filling of the same SELECT is below. ORDER BY is

@@ -26,6 +26,14 @@ pub use rule::GapFilling;
 
 use crate::error::{Error, ErrorKind};
 
+/// The one input of a node.
+fn one_input<T>(mut inputs: Vec<T>) -> Result<T, DataFusionError> {
+    match (inputs.pop(), inputs.is_empty()) {
+        (Some(input), true) => Ok(input),
+        _ => Err(internal("gaps are filled in one input")),
+    }
+}
+
 fn refused(message: impl Into<String>) -> DataFusionError {
     failed(ErrorKind::Invalid, message)
 }

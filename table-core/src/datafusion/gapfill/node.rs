@@ -13,7 +13,7 @@ use datafusion::logical_expr::{Expr, Extension, Filter, LogicalPlan, UserDefined
 
 use super::buckets::Buckets;
 use super::functions::Filling;
-use super::internal;
+use super::one_input;
 use crate::types::BucketId;
 
 /// The buckets that every group gets.
@@ -167,14 +167,8 @@ impl UserDefinedLogicalNodeCore for GapFill {
 
     /// A filter that is pushed below arrives as the input. DataFusion pushes all that name no other columns than keys, also those
     /// that name none and those of chance; these are asked of every row that comes out instead.
-    fn with_exprs_and_inputs(
-        &self,
-        exprs: Vec<Expr>,
-        mut inputs: Vec<LogicalPlan>,
-    ) -> Result<Self> {
-        let (Some(mut input), true) = (inputs.pop(), inputs.is_empty()) else {
-            return Err(internal("gaps are filled in one input"));
-        };
+    fn with_exprs_and_inputs(&self, exprs: Vec<Expr>, inputs: Vec<LogicalPlan>) -> Result<Self> {
+        let mut input = one_input(inputs)?;
         let mut filters = exprs;
         if let LogicalPlan::Filter(filter) = &input {
             let stays = |term: &&Expr| !term.column_refs().is_empty() && !term.is_volatile();

@@ -222,7 +222,7 @@ impl<T: ArrowPrimitiveType> Samples<T> {
     fn push_end(&mut self, row: Sample<T>) {
         self.stepped = 0;
         match self.rows.as_mut_slice() {
-            [first, last] if order::<T>(&row, first).is_lt() => (*first, *last) = (row, *last),
+            [first, _] if order::<T>(&row, first).is_lt() => *first = row,
             [_, last] if order::<T>(&row, last).is_gt() => *last = row,
             [_, _] => {}
             _ => {
