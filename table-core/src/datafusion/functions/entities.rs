@@ -59,7 +59,7 @@ pub(super) fn covers(
 }
 
 /// Entity columns, where the first and the last bucket of each start (`first_bucket`, `last_bucket`), and its number of `buckets`.
-/// By entity.
+/// By entity. Not its rows: the metadata of segments has ranges of entities, and counts of rows only across all in a row group.
 pub(super) fn entities(
     source: &dyn SnapshotSource,
     args: &TableFunctionArgs,
