@@ -125,6 +125,11 @@ impl Engine {
         &self.plans
     }
 
+    /// Functions and settings of every session, without a table.
+    pub(crate) fn template(&self) -> &SessionState {
+        &self.template
+    }
+
     /// Prepared statements of all clients.
     pub(crate) fn prepared(&self) -> &PreparedStatements {
         &self.prepared

@@ -52,6 +52,15 @@ pub(crate) const JOINS_MAX: usize = 32;
 pub(crate) const CTE_EXPANSION_MAX: usize = 1_000;
 /// Nesting of parentheses, CASE and the like that the parser follows.
 pub(crate) const PARSER_DEPTH_MAX: usize = 50;
+/// Encoded Substrait plan, bytes. A reference costs a few bytes there whatever the length of what it refers to, so a longer one could
+/// grow by far more than SQL can.
+pub(crate) const SUBSTRAIT_BYTES_MAX: usize = 64 << 10;
+/// Messages inside one another in a Substrait plan: what prost decodes at most.
+pub(crate) const SUBSTRAIT_DEPTH_MAX: usize = 100;
+/// Arguments of all operators of a Substrait plan together.
+pub(crate) const SUBSTRAIT_TERMS_MAX: usize = 2_000;
+/// What the columns that one relation of a Substrait plan emits may hold, bytes: each may be a copy of all that lies below it.
+pub(crate) const SUBSTRAIT_EMITTED_BYTES_MAX: usize = 64 << 20;
 /// Stack of a thread that parses or plans, bytes.
 pub(crate) const PLANNER_STACK_BYTES: usize = 16 << 20;
 /// Stack of a thread that runs queries, bytes.
@@ -68,8 +77,8 @@ pub(crate) const GENERATED_BYTES_MAX: i64 = 64 << 20;
 pub(crate) const PLANS_MAX: usize = 64;
 /// How long an unused plan is kept. The calls of one query follow each other at once.
 pub(crate) const PLAN_LIFE: Duration = Duration::from_secs(60);
-/// Longest statement whose plan is kept, bytes.
-pub(crate) const PLAN_SQL_BYTES_MAX: usize = 8 << 10;
+/// Longest statement, or encoded Substrait plan, whose plan is kept, bytes.
+pub(crate) const PLAN_SOURCE_BYTES_MAX: usize = 8 << 10;
 
 /// How long a query that was cancelled stays so for those who fetch it later.
 pub(crate) const CANCELLED_QUERY_TIME: Duration = Duration::from_secs(10 * 60);

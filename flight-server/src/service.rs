@@ -9,8 +9,8 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use arrow_flight::flight_service_server::FlightService;
 use arrow_flight::sql::{
-    ActionClosePreparedStatementRequest, ActionCreatePreparedStatementRequest, Any, Command,
-    DoPutUpdateResult, ProstMessageExt,
+    ActionClosePreparedStatementRequest, ActionCreatePreparedStatementRequest,
+    ActionCreatePreparedSubstraitPlanRequest, Any, Command, DoPutUpdateResult, ProstMessageExt,
 };
 use arrow_flight::{
     Action, ActionType, Criteria, Empty, FlightData, FlightDescriptor, FlightInfo,
@@ -26,7 +26,7 @@ use crate::engine::Engine;
 use crate::frame::Frame;
 use crate::query::call::{CallOptions, WireForm};
 use crate::query::min_versions::MinVersions;
-use crate::query::{prepared, statement};
+use crate::query::{prepared, statement, substrait};
 use crate::ticket::{self, Redeemed, StatementTicket};
 use crate::{action, auth, catalog, ingest, limits, metadata, query, status};
 
@@ -49,15 +49,20 @@ impl CoverlineService {
         let options = &CallOptions::parse(request.metadata())?;
         let descriptor = request.into_inner();
         match command::parse(&descriptor)? {
-            Asked::RawSql(sql) => statement::flight_info(engine, &sql, options, descriptor).await,
+            Asked::RawSql(sql) => statement::flight_info(engine, sql, options, descriptor).await,
             Asked::Append(AppendTarget::Path(table)) => {
-                statement::flight_info(engine, &catalog::whole_table(&table), options, descriptor)
+                statement::flight_info(engine, catalog::whole_table(&table), options, descriptor)
                     .await
             }
             Asked::Append(_) => Err(append_is_no_query()),
             Asked::Sql(Command::CommandStatementQuery(command)) => {
                 no_transaction(command.transaction_id.as_deref())?;
-                statement::flight_info(engine, &command.query, options, descriptor).await
+                statement::flight_info(engine, command.query, options, descriptor).await
+            }
+            Asked::Sql(Command::CommandStatementSubstraitPlan(command)) => {
+                no_transaction(command.transaction_id.as_deref())?;
+                let plan = substrait::source(command.plan)?;
+                statement::flight_info(engine, plan, options, descriptor).await
             }
             Asked::Sql(Command::CommandPreparedStatementQuery(command)) => {
                 let handle = command.prepared_statement_handle;
@@ -71,13 +76,16 @@ impl CoverlineService {
         let engine = &self.engine;
         let options = &CallOptions::parse(request.metadata())?;
         match command::parse(request.get_ref())? {
-            Asked::RawSql(sql) => statement::schema(engine, &sql, options).await,
+            Asked::RawSql(sql) => statement::schema(engine, sql, options).await,
             Asked::Append(AppendTarget::Path(table)) => {
-                statement::schema(engine, &catalog::whole_table(&table), options).await
+                statement::schema(engine, catalog::whole_table(&table), options).await
             }
             Asked::Append(_) => Err(append_is_no_query()),
             Asked::Sql(Command::CommandStatementQuery(command)) => {
-                statement::schema(engine, &command.query, options).await
+                statement::schema(engine, command.query, options).await
+            }
+            Asked::Sql(Command::CommandStatementSubstraitPlan(command)) => {
+                statement::schema(engine, substrait::source(command.plan)?, options).await
             }
             Asked::Sql(Command::CommandPreparedStatementQuery(command)) => {
                 prepared::schema(engine, &command.prepared_statement_handle, options).await
@@ -109,7 +117,11 @@ impl CoverlineService {
             Redeemed::Statement(StatementTicket::Update(update)) => {
                 query::count_stream(update.record_count)
             }
-            Redeemed::RawSql(sql) => statement::direct(engine, &sql, options).await,
+            Redeemed::RawSql(sql) => statement::direct(engine, sql, options).await,
+            Redeemed::Command(Command::CommandStatementSubstraitPlan(command)) => {
+                no_transaction(command.transaction_id.as_deref())?;
+                statement::direct(engine, substrait::source(command.plan)?, options).await
+            }
             Redeemed::Command(Command::CommandPreparedStatementQuery(command)) => {
                 prepared::stream(engine, &command.prepared_statement_handle, options).await
             }
@@ -143,10 +155,10 @@ impl CoverlineService {
         let rest = messages.boxed();
         match command::parse(descriptor)? {
             Asked::Append(target) => ingest::do_put(engine, target, &headers, first, rest).await,
-            Asked::RawSql(sql) => Ok(put_count(statement::update(engine, &sql, at_least).await?)),
+            Asked::RawSql(sql) => Ok(put_count(statement::update(engine, sql, at_least).await?)),
             Asked::Sql(Command::CommandStatementUpdate(command)) => {
                 no_transaction(command.transaction_id.as_deref())?;
-                Ok(put_count(statement::update(engine, &command.query, at_least).await?))
+                Ok(put_count(statement::update(engine, command.query, at_least).await?))
             }
             Asked::Sql(Command::CommandPreparedStatementUpdate(command)) => {
                 let handle = command.prepared_statement_handle;
@@ -159,6 +171,9 @@ impl CoverlineService {
                 let app_metadata = bound.encode_to_vec().into();
                 Ok(stream::iter([Ok(PutResult { app_metadata })]).boxed())
             }
+            Asked::Sql(Command::CommandStatementSubstraitPlan(_)) => Err(status::unsupported(
+                "a Substrait plan changes nothing here; ask for its rows with GetFlightInfo, and write with an append or with SQL",
+            )),
             Asked::Sql(command) => Err(status::unsupported(format!(
                 "the command \"{}\" cannot be sent with DoPut",
                 command.type_url()
@@ -174,7 +189,15 @@ impl CoverlineService {
                 let command: ActionCreatePreparedStatementRequest = unpack(&action)?;
                 no_transaction(command.transaction_id.as_deref())?;
                 let options = CallOptions::parse(&headers)?;
-                let body = prepared::create(engine, &command.query, &options).await?;
+                let body = prepared::create(engine, command.query, &options).await?;
+                Ok(stream::iter([Ok(arrow_flight::Result { body })]).boxed())
+            }
+            action::CREATE_PREPARED_SUBSTRAIT_PLAN => {
+                let command: ActionCreatePreparedSubstraitPlanRequest = unpack(&action)?;
+                no_transaction(command.transaction_id.as_deref())?;
+                let options = CallOptions::parse(&headers)?;
+                let plan = substrait::source(command.plan)?;
+                let body = prepared::create(engine, plan, &options).await?;
                 Ok(stream::iter([Ok(arrow_flight::Result { body })]).boxed())
             }
             action::CLOSE_PREPARED_STATEMENT => {

@@ -14,13 +14,14 @@ use tonic::Status;
 use uuid::Uuid;
 
 use crate::limits;
+use crate::query::source::Source;
 use crate::status;
 
 /// A prepared statement. Its plan is made anew for every use, over the newest versions.
 #[derive(Debug)]
 pub(crate) struct PreparedStatement {
-    /// The text.
-    pub(crate) sql: String,
+    /// As it was written.
+    pub(crate) source: Source,
     /// How many parameters it has.
     pub(crate) parameter_count: usize,
     bound: Mutex<Bound>,
@@ -124,7 +125,7 @@ impl PreparedStatements {
     pub(crate) fn insert(
         &self,
         id: Uuid,
-        sql: String,
+        source: Source,
         parameter_count: usize,
     ) -> Result<Arc<PreparedStatement>, Status> {
         self.purge();
@@ -135,7 +136,7 @@ impl PreparedStatements {
             )));
         }
         let statement = Arc::new(PreparedStatement {
-            sql,
+            source,
             parameter_count,
             bound: Mutex::new(Bound::nothing(&self.bound_bytes)),
             last_used: Mutex::new(Instant::now()),
@@ -215,7 +216,7 @@ mod tests {
 
     fn open(statements: &PreparedStatements) -> (Uuid, Arc<PreparedStatement>) {
         let handle = Uuid::new_v4();
-        let inserted = statements.insert(handle, "SELECT ?".to_owned(), 1).unwrap();
+        let inserted = statements.insert(handle, "SELECT ?".into(), 1).unwrap();
         let found = statements.get(handle).unwrap();
         assert!(Arc::ptr_eq(&inserted, &found));
         (handle, found)
@@ -254,7 +255,7 @@ mod tests {
         // A new statement makes those go that nobody has used for long.
         drop((all, late));
         statements.life = Duration::ZERO;
-        statements.insert(Uuid::new_v4(), "SELECT 1".to_owned(), 0).unwrap();
+        statements.insert(Uuid::new_v4(), "SELECT 1".into(), 0).unwrap();
         assert_eq!(held(&statements), 0);
         assert_eq!(statements.by_id.len(), 1);
     }

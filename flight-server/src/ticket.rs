@@ -104,6 +104,7 @@ mod tests {
     fn tickets_come_back_as_they_went() {
         let query = StatementTicket::Query(QueryTicket {
             sql: "SELECT * FROM prices".into(),
+            substrait: Vec::new().into(),
             pins: vec![TablePin {
                 table_id: vec![7; 16].into(),
                 name: "prices".into(),

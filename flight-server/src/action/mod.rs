@@ -1,4 +1,4 @@
-//! DoAction and ListActions, one file per action; the two of prepared statements are in `query`.
+//! DoAction and ListActions, one file per action; the three of prepared statements are in `query`.
 //!
 //! Flight's own session and cancellation actions carry bare protobuf messages, Flight SQL's carry packed ones, and ours
 //! carry JSON.
@@ -31,11 +31,13 @@ type Answer = BoxStream<'static, Result<arrow_flight::Result, Status>>;
 
 /// Flight SQL's actions of prepared statements, which `service` hands to `query::prepared`.
 pub(crate) const CREATE_PREPARED_STATEMENT: &str = "CreatePreparedStatement";
+pub(crate) const CREATE_PREPARED_SUBSTRAIT_PLAN: &str = "CreatePreparedSubstraitPlan";
 pub(crate) const CLOSE_PREPARED_STATEMENT: &str = "ClosePreparedStatement";
 
 /// Every action that is served, with what ListActions says about it. SqlInfo follows it, and `clients/README.md` is tested to.
-const ACTIONS: [(&str, &str); 12] = [
+const ACTIONS: [(&str, &str); 13] = [
     (CREATE_PREPARED_STATEMENT, "Prepares a statement; the answer carries its handle."),
+    (CREATE_PREPARED_SUBSTRAIT_PLAN, "Prepares a Substrait plan; the answer carries its handle."),
     (CLOSE_PREPARED_STATEMENT, "Forgets a prepared statement."),
     (cancel::CANCEL_FLIGHT_INFO, cancel::CANCEL_FLIGHT_INFO_TEXT),
     (cancel::CANCEL_QUERY, cancel::CANCEL_QUERY_TEXT),

@@ -16,6 +16,7 @@ use datafusion::logical_expr::ScalarUDF;
 use tonic::Status;
 
 use super::flight;
+use crate::query::substrait;
 use crate::{action, limits};
 
 /// Codes in one request; there are fewer than this.
@@ -109,6 +110,7 @@ fn capabilities(is_read_only: bool) -> Vec<(SqlInfo, Value)> {
         true => SqlSupportedTransaction::Transaction,
         false => SqlSupportedTransaction::None,
     };
+    let has_substrait = action::serves(action::CREATE_PREPARED_SUBSTRAIT_PLAN);
     let mut strings = datafusion::functions::string::functions();
     strings.extend(datafusion::functions::unicode::functions());
     let mut times = datafusion::functions::datetime::functions();
@@ -122,9 +124,9 @@ fn capabilities(is_read_only: bool) -> Vec<(SqlInfo, Value)> {
         (SqlInfo::FlightSqlServerArrowVersion, arrow::ARROW_VERSION.into()),
         (SqlInfo::FlightSqlServerReadOnly, is_read_only.into()),
         (SqlInfo::FlightSqlServerSql, true.into()),
-        (SqlInfo::FlightSqlServerSubstrait, false.into()),
-        (SqlInfo::FlightSqlServerSubstraitMinVersion, "".into()),
-        (SqlInfo::FlightSqlServerSubstraitMaxVersion, "".into()),
+        (SqlInfo::FlightSqlServerSubstrait, has_substrait.into()),
+        (SqlInfo::FlightSqlServerSubstraitMinVersion, substrait::VERSION_MIN.into()),
+        (SqlInfo::FlightSqlServerSubstraitMaxVersion, substrait::VERSION_MAX.into()),
         (SqlInfo::FlightSqlServerTransaction, (transactions as i32).into()),
         (SqlInfo::FlightSqlServerCancel, action::serves("CancelQuery").into()),
         (SqlInfo::FlightSqlServerBulkIngestion, true.into()),

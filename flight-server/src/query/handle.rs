@@ -11,6 +11,7 @@ use tonic::Status;
 use uuid::Uuid;
 
 use crate::limits;
+use crate::query::source::Source;
 use crate::status;
 
 const TYPE_URL: &str = "type.googleapis.com/coverline.flight.v1.PreparedHandle";
@@ -21,15 +22,15 @@ pub(crate) struct Handle {
     /// 128 random bits, which nobody can guess.
     pub(crate) id: Uuid,
     /// The statement.
-    pub(crate) sql: String,
+    pub(crate) source: Source,
     /// Rows bound to it, as `parameters` encodes them; empty when there are none, or too many to travel.
     pub(crate) parameters: Bytes,
 }
 
 impl Handle {
     /// A statement without parameters.
-    pub(crate) fn new(id: Uuid, sql: &str) -> Self {
-        Self { id, sql: sql.to_owned(), parameters: Bytes::new() }
+    pub(crate) fn new(id: Uuid, source: impl Into<Source>) -> Self {
+        Self { id, source: source.into(), parameters: Bytes::new() }
     }
 
     /// The same with parameters, if they are few.
@@ -43,9 +44,11 @@ impl Handle {
 
     /// As clients keep it.
     pub(crate) fn encode(&self) -> Bytes {
+        let (sql, substrait) = self.source.to_wire();
         let handle = PreparedHandle {
             id: Bytes::copy_from_slice(self.id.as_bytes()),
-            sql: self.sql.clone(),
+            sql,
+            substrait,
             parameters: self.parameters.clone(),
         };
         let any = Any { type_url: TYPE_URL.to_owned(), value: handle.encode_to_vec().into() };
@@ -61,7 +64,8 @@ impl Handle {
         let handle = any.and_then(|any| PreparedHandle::decode(&*any.value).ok());
         let known = handle.and_then(|handle| {
             let id = Uuid::from_slice(&handle.id).ok()?;
-            Some(Self { id, sql: handle.sql, parameters: handle.parameters })
+            let source = Source::of_handle(&handle);
+            Some(Self { id, source, parameters: handle.parameters })
         });
         known.ok_or_else(unknown)
     }
@@ -82,7 +86,9 @@ mod tests {
     #[test]
     fn handles_come_back_as_they_went() {
         let handle = Handle::new(Uuid::from_u128(7), "SELECT ?");
-        for handle in [handle.clone(), handle.binding(Bytes::from_static(b"rows"))] {
+        let plan = Source::Substrait(Bytes::from_static(b"plan"));
+        let plan = Handle::new(Uuid::from_u128(7), plan);
+        for handle in [handle.clone(), plan, handle.binding(Bytes::from_static(b"rows"))] {
             assert_eq!(Handle::decode(&handle.encode()).unwrap(), handle);
         }
     }

@@ -1,4 +1,4 @@
-//! SQL to record batches: the gate, DDL, INSERT, queries with pinned versions, prepared statements, the result stream.
+//! SQL and Substrait plans to record batches: the gates, DDL, INSERT, queries with pinned versions, prepared statements, the result stream.
 
 pub(crate) mod asof;
 pub(crate) mod call;
@@ -17,8 +17,10 @@ pub(crate) mod planner;
 pub(crate) mod plans;
 pub(crate) mod prepared;
 pub(crate) mod running;
+pub(crate) mod source;
 pub(crate) mod statement;
 pub(crate) mod stream;
+pub(crate) mod substrait;
 pub(crate) mod yielding;
 
 pub(crate) use stream::{count_stream, encode_schema};

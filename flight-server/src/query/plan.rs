@@ -11,6 +11,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::execute_stream;
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::parser::Statement as DfStatement;
+use datafusion_substrait::substrait::proto::Plan;
 use tokio::runtime::Handle;
 use tonic::Status;
 
@@ -19,6 +20,8 @@ use crate::query::gate::{self, Gated, Statement};
 use crate::query::min_versions::MinVersions;
 use crate::query::pins::Pins;
 use crate::query::plans;
+use crate::query::source::Source;
+use crate::query::substrait;
 use crate::status;
 
 /// A statement that passed the gate, with the versions that it sees.
@@ -73,13 +76,19 @@ impl QueryPlan {
 /// Checks a statement without looking at any table.
 ///
 /// # Errors
-/// See [`gate::check`].
-pub(crate) async fn gated(engine: &Engine, sql: &str) -> Result<Gated, Status> {
-    if let Some(gated) = engine.plans().gated(sql) {
+/// See [`gate::check`] and [`substrait::check`].
+pub(crate) async fn gated(engine: &Engine, source: impl Into<Source>) -> Result<Gated, Status> {
+    let source = source.into();
+    if let Some(gated) = engine.plans().gated(&source) {
         return Ok(gated);
     }
-    let sql = sql.to_owned();
-    engine.planner().run(move || gate::check(&sql)).await
+    match source {
+        Source::Sql(sql) => engine.planner().run(move || gate::check(&sql)).await,
+        Source::Substrait(plan) => {
+            let (state, runtime) = (engine.template().clone(), Handle::current());
+            engine.planner().run(move || substrait::check(plan, &state, &runtime)).await
+        }
+    }
 }
 
 impl Prepared {
@@ -110,7 +119,7 @@ impl Prepared {
     }
 
     fn with(engine: &Engine, gated: Gated, pins: Pins) -> Self {
-        if let Some(prepared) = engine.plans().get(&gated.sql, &pins) {
+        if let Some(prepared) = engine.plans().get(&gated.source, &pins) {
             return prepared;
         }
         let pins = Arc::new(pins);
@@ -126,10 +135,12 @@ impl Prepared {
         if let Some(plan) = self.own.get() {
             return Ok(plan.clone());
         }
-        let Statement::Query(statement) = &self.gated.statement else {
-            return Err(status::invalid("the statement returns no rows; run it as an update"));
+        let plan = match &self.gated.statement {
+            Statement::Query(statement) => self.query(engine, statement.as_ref().clone()).await?,
+            Statement::Substrait(plan) => self.substrait(engine, Arc::clone(plan)).await?,
+            _ => return Err(status::invalid("the statement returns no rows; run it as an update")),
         };
-        let plan = QueryPlan::from(self.query(engine, statement.as_ref().clone()).await?);
+        let plan = QueryPlan::from(plan);
         if plans::is_lasting(&plan.logical) && self.own.set(plan.clone()).is_ok() {
             engine.plans().keep(self.clone());
         }
@@ -153,6 +164,13 @@ impl Prepared {
                 .map_err(|error| status::query(&error))
         };
         engine.planner().run(job).await
+    }
+
+    async fn substrait(&self, engine: &Engine, plan: Arc<Plan>) -> Result<LogicalPlan, Status> {
+        let (state, runtime) = (self.state.clone(), Handle::current());
+        let plan = engine.planner().run(move || substrait::plan(&plan, &state, &runtime)).await?;
+        read_only(&plan)?;
+        Ok(plan)
     }
 
     /// The plan of a query, checked to write nothing.

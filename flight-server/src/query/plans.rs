@@ -16,6 +16,7 @@ use crate::limits;
 use crate::query::gate::Gated;
 use crate::query::pins::Pins;
 use crate::query::plan::Prepared;
+use crate::query::source::Source;
 
 /// The plans of all clients, bounded in number and in age.
 #[derive(Debug, Default)]
@@ -31,14 +32,14 @@ struct Kept {
 }
 
 impl Plans {
-    /// What the gate said of a text.
-    pub(crate) fn gated(&self, sql: &str) -> Option<Gated> {
-        self.find(|kept| kept.gated.sql.as_ref() == sql).map(|found| found.gated)
+    /// What the gate said of a statement.
+    pub(crate) fn gated(&self, source: &Source) -> Option<Gated> {
+        self.find(|kept| kept.gated.source == *source).map(|found| found.gated)
     }
 
-    /// The planned query of a text at these versions.
-    pub(crate) fn get(&self, sql: &str, pins: &Pins) -> Option<Prepared> {
-        self.find(|kept| kept.gated.sql.as_ref() == sql && kept.pins.same_versions(pins))
+    /// The planned query of a statement at these versions.
+    pub(crate) fn get(&self, source: &Source, pins: &Pins) -> Option<Prepared> {
+        self.find(|kept| kept.gated.source == *source && kept.pins.same_versions(pins))
     }
 
     fn find(&self, is_it: impl Fn(&Prepared) -> bool) -> Option<Prepared> {
@@ -52,14 +53,15 @@ impl Plans {
         Some(prepared)
     }
 
-    /// Keeps a planned query; what is known of its text at other versions goes.
+    /// Keeps a planned query; what is known of its statement at other versions goes.
     pub(crate) fn keep(&self, prepared: Prepared) {
-        if prepared.gated.sql.len() > limits::PLAN_SQL_BYTES_MAX {
+        if prepared.gated.source.len() > limits::PLAN_SOURCE_BYTES_MAX {
             return;
         }
         let mut kept = self.kept.lock();
         kept.retain(|one| {
-            one.used.elapsed() < limits::PLAN_LIFE && one.prepared.gated.sql != prepared.gated.sql
+            one.used.elapsed() < limits::PLAN_LIFE
+                && one.prepared.gated.source != prepared.gated.source
         });
         if kept.len() >= limits::PLANS_MAX {
             kept.remove(0);

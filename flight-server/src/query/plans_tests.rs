@@ -29,7 +29,7 @@ async fn create(engine: &Arc<Engine>, column: &str) {
 async fn planned(engine: &Arc<Engine>, sql: &str) -> (bool, Prepared) {
     let gated = plan::gated(engine, sql).await.unwrap();
     let pins = Pins::newest(engine, &gated, &MinVersions::Any).await.unwrap();
-    let kept = engine.plans().get(sql, &pins).is_some();
+    let kept = engine.plans().get(&sql.into(), &pins).is_some();
     let prepared = Prepared::newest(engine, gated, &MinVersions::Any).await.unwrap();
     prepared.own_query(engine).await.unwrap();
     (kept, prepared)

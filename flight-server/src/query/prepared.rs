@@ -26,6 +26,7 @@ use crate::query::gate::{Gated, Statement};
 use crate::query::handle::{self, Handle};
 use crate::query::min_versions::MinVersions;
 use crate::query::plan::{self, Prepared};
+use crate::query::source::Source;
 use crate::query::{insert, parameters, statement, stream};
 use crate::session::PreparedStatement;
 use crate::status;
@@ -41,15 +42,16 @@ const IS_QUERY: [u8; 2] = [0x20, 0x00];
 /// Everything that can be known before it runs: syntax, missing tables and columns, types.
 pub(crate) async fn create(
     engine: &Arc<Engine>,
-    sql: &str,
+    source: impl Into<Source>,
     options: &CallOptions,
 ) -> Result<Bytes, Status> {
-    let gated = plan::gated(engine, sql).await?;
+    let gated = plan::gated(engine, source).await?;
+    let source = gated.source.clone();
     let is_update = gated.statement.is_update();
     let parameter_count = gated.parameter_count;
     let described = describe(engine, gated, options).await?;
-    let handle = Handle::new(engine.clock().new_id(), sql);
-    engine.prepared().insert(handle.id, sql.to_owned(), parameter_count)?;
+    let handle = Handle::new(engine.clock().new_id(), &source);
+    engine.prepared().insert(handle.id, source, parameter_count)?;
     let result = ActionCreatePreparedStatementResult {
         prepared_statement_handle: handle.encode(),
         dataset_schema: encode_optional(&described.dataset)?,
@@ -77,7 +79,7 @@ async fn describe(
     let count = gated.parameter_count;
     let nothing = Arc::new(Schema::empty());
     match gated.statement.clone() {
-        Statement::Query(_) => {
+        Statement::Query(_) | Statement::Substrait(_) => {
             let prepared = Prepared::newest(engine, gated, &options.at_least).await?;
             let plan = prepared.own_query(engine).await?;
             // A plan may be impossible to optimise while the types of its parameters are open.
@@ -144,9 +146,8 @@ impl Found {
         if engine.prepared().is_closed(handle.id) {
             return Err(handle::unknown());
         }
-        let gated = plan::gated(engine, &handle.sql).await?;
-        let statement =
-            engine.prepared().insert(handle.id, handle.sql.clone(), gated.parameter_count)?;
+        let gated = plan::gated(engine, &handle.source).await?;
+        let statement = engine.prepared().insert(handle.id, gated.source, gated.parameter_count)?;
         Ok(Self { handle, statement })
     }
 
@@ -171,7 +172,7 @@ pub(crate) async fn flight_info(
 ) -> Result<FlightInfo, Status> {
     let found = Found::by(engine, handle).await?;
     let rows = found.parameters()?;
-    statement::flight_info_bound(engine, &found.statement.sql, &rows, options, descriptor).await
+    statement::flight_info_bound(engine, &found.statement.source, &rows, options, descriptor).await
 }
 
 /// The schema of the answer.
@@ -184,7 +185,7 @@ pub(crate) async fn schema(
     options: &CallOptions,
 ) -> Result<SchemaRef, Status> {
     let found = Found::by(engine, handle).await?;
-    statement::schema(engine, &found.statement.sql, options).await
+    statement::schema(engine, &found.statement.source, options).await
 }
 
 /// Runs the query for clients that use the command as a ticket.
@@ -198,7 +199,7 @@ pub(crate) async fn stream(
 ) -> Result<BoxStream<'static, Result<Frame, Status>>, Status> {
     let found = Found::by(engine, handle).await?;
     let rows = found.parameters()?;
-    statement::direct_bound(engine, &found.statement.sql, &rows, options).await
+    statement::direct_bound(engine, &found.statement.source, &rows, options).await
 }
 
 /// Binds parameters for the next use of a query.
@@ -241,12 +242,12 @@ pub(crate) async fn update(
     let found = Found::by(engine, handle).await?;
     let statement = &found.statement;
     if statement.parameter_count == 0 {
-        return statement::update(engine, &statement.sql, at_least).await;
+        return statement::update(engine, &statement.source, at_least).await;
     }
     let read = parameters::read(first, rest).await.map_err(status::not_committed)?;
     let rows: Vec<RecordBatch> = match read {
         rows if rows.is_empty() => found.parameters()?,
         rows => rows,
     };
-    statement::update_bound(engine, &statement.sql, &rows, at_least).await
+    statement::update_bound(engine, &statement.source, &rows, at_least).await
 }

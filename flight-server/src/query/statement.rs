@@ -17,6 +17,7 @@ use crate::query::call::{self, CallOptions, WireForm};
 use crate::query::gate::{Gated, Statement};
 use crate::query::min_versions::MinVersions;
 use crate::query::plan::{self, Prepared, QueryPlan};
+use crate::query::source::Source;
 use crate::query::{ddl, insert, parameters, parts, stream};
 use crate::status;
 use crate::ticket::{self, StatementTicket};
@@ -27,11 +28,11 @@ use crate::ticket::{self, StatementTicket};
 /// What planning or executing returns.
 pub(crate) async fn flight_info(
     engine: &Arc<Engine>,
-    sql: &str,
+    source: impl Into<Source>,
     options: &CallOptions,
     descriptor: FlightDescriptor,
 ) -> Result<FlightInfo, Status> {
-    flight_info_bound(engine, sql, &[], options, descriptor).await
+    flight_info_bound(engine, source, &[], options, descriptor).await
 }
 
 /// As [`flight_info`], with rows of parameters.
@@ -40,12 +41,12 @@ pub(crate) async fn flight_info(
 /// What planning or executing returns.
 pub(crate) async fn flight_info_bound(
     engine: &Arc<Engine>,
-    sql: &str,
+    source: impl Into<Source>,
     rows: &[RecordBatch],
     options: &CallOptions,
     descriptor: FlightDescriptor,
 ) -> Result<FlightInfo, Status> {
-    let gated = plan::gated(engine, sql).await?;
+    let gated = plan::gated(engine, source).await?;
     if gated.statement.is_update() {
         let record_count = update_gated(engine, gated, rows, &options.at_least).await?;
         let ticket = ticket::encode(&StatementTicket::Update(UpdateTicket { record_count }));
@@ -57,8 +58,10 @@ pub(crate) async fn flight_info_bound(
         return Err(parameters::unbound(gated.parameter_count));
     }
     let (schema, prepared) = planned(engine, gated, rows, options).await?;
+    let (sql, substrait) = prepared.gated.source.to_wire();
     let query = QueryTicket {
-        sql: sql.to_owned(),
+        sql,
+        substrait,
         pins: prepared.pins.to_wire(),
         parameters: parameters::encode(rows).await?,
         query_id: engine.clock().new_id().as_bytes().to_vec().into(),
@@ -91,10 +94,10 @@ fn query_ticket(query: QueryTicket) -> Ticket {
 /// What planning returns.
 pub(crate) async fn schema(
     engine: &Arc<Engine>,
-    sql: &str,
+    source: impl Into<Source>,
     options: &CallOptions,
 ) -> Result<SchemaRef, Status> {
-    let gated = plan::gated(engine, sql).await?;
+    let gated = plan::gated(engine, source).await?;
     if gated.statement.is_update() {
         return Ok(stream::count_schema());
     }
@@ -136,7 +139,7 @@ async fn redeemed(
     ticket: QueryTicket,
     form: WireForm,
 ) -> Result<BoxStream<'static, Result<Frame, Status>>, Status> {
-    let gated = plan::gated(engine, &ticket.sql).await?;
+    let gated = plan::gated(engine, Source::of_ticket(&ticket)).await?;
     let prepared = Prepared::at(engine, gated, &ticket.pins).await?;
     let rows = parameters::decode(&ticket.parameters)?;
     let mut plan = prepared.own_query(engine).await?;
@@ -152,10 +155,10 @@ async fn redeemed(
 /// INVALID_ARGUMENT for anything but a query: a DoGet may be repeated.
 pub(crate) async fn direct(
     engine: &Arc<Engine>,
-    sql: &str,
+    source: impl Into<Source>,
     options: &CallOptions,
 ) -> Result<BoxStream<'static, Result<Frame, Status>>, Status> {
-    direct_bound(engine, sql, &[], options).await
+    direct_bound(engine, source, &[], options).await
 }
 
 /// As [`direct`], with rows of parameters.
@@ -164,11 +167,11 @@ pub(crate) async fn direct(
 /// As [`direct`].
 pub(crate) async fn direct_bound(
     engine: &Arc<Engine>,
-    sql: &str,
+    source: impl Into<Source>,
     rows: &[RecordBatch],
     options: &CallOptions,
 ) -> Result<BoxStream<'static, Result<Frame, Status>>, Status> {
-    let gated = plan::gated(engine, sql).await?;
+    let gated = plan::gated(engine, source).await?;
     let prepared = Prepared::newest(engine, gated, &options.at_least).await?;
     let plan = prepared.own_query(engine).await?;
     run(engine, prepared, plan, rows, options.form).await
@@ -194,10 +197,10 @@ async fn run(
 /// What executing returns; INVALID_ARGUMENT for a query.
 pub(crate) async fn update(
     engine: &Arc<Engine>,
-    sql: &str,
+    source: impl Into<Source>,
     at_least: &MinVersions,
 ) -> Result<i64, Status> {
-    update_bound(engine, sql, &[], at_least).await
+    update_bound(engine, source, &[], at_least).await
 }
 
 /// As [`update`], with rows of parameters; the statement is one append whatever their number.
@@ -206,11 +209,11 @@ pub(crate) async fn update(
 /// As [`update`].
 pub(crate) async fn update_bound(
     engine: &Arc<Engine>,
-    sql: &str,
+    source: impl Into<Source>,
     rows: &[RecordBatch],
     at_least: &MinVersions,
 ) -> Result<i64, Status> {
-    let gated = plan::gated(engine, sql).await?;
+    let gated = plan::gated(engine, source).await?;
     update_gated(engine, gated, rows, at_least).await
 }
 
@@ -237,7 +240,7 @@ async fn change(
             ddl::drop_table(engine, &name, if_exists).await.map(|()| 0)
         }
         Statement::Insert(insert) => insert::insert(engine, gated, *insert, rows, at_least).await,
-        Statement::Query(_) => {
+        Statement::Query(_) | Statement::Substrait(_) => {
             Err(status::invalid("the statement returns rows; run it as a query, not as an update"))
         }
     }

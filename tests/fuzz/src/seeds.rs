@@ -232,6 +232,7 @@ fn handle(parameters: Vec<u8>) -> Vec<u8> {
         id: vec![7; 16].into(),
         sql: "SELECT * FROM prices WHERE n = ?".into(),
         parameters: parameters.into(),
+        substrait: Vec::new().into(),
     };
     any("PreparedHandle", handle.encode_to_vec())
 }

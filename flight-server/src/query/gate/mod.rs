@@ -24,19 +24,21 @@ use datafusion::sql::sqlparser::ast::{
     self, Expr, FunctionArg, FunctionArgExpr, ObjectName, ObjectType, Query, SetExpr,
     Statement as SqlStatement, TableFactor, Value, Visit, Visitor,
 };
+use datafusion_substrait::substrait::proto::Plan;
 use table_core::datafusion::table_function_names;
 use tonic::Status;
 
 pub(crate) use as_of::{Moment, PastTable};
 
 use crate::limits;
+use crate::query::source::Source;
 use crate::status;
 
 /// One statement that may run.
 #[derive(Debug, Clone)]
 pub(crate) struct Gated {
-    /// Its text.
-    pub(crate) sql: Arc<str>,
+    /// How it was written.
+    pub(crate) source: Source,
     /// What it is.
     pub(crate) statement: Statement,
     /// Tables it reads or writes, as written and folded; without common table expressions and table functions.
@@ -54,6 +56,8 @@ pub(crate) struct Gated {
 pub(crate) enum Statement {
     /// Anything with rows: SELECT, VALUES, WITH, EXPLAIN, SHOW, DESCRIBE.
     Query(Box<DfStatement>),
+    /// The same as a Substrait plan.
+    Substrait(Arc<Plan>),
     /// CREATE TABLE, AS SELECT included.
     CreateTable(Box<ast::CreateTable>),
     /// DROP TABLE.
@@ -65,7 +69,7 @@ pub(crate) enum Statement {
 impl Statement {
     /// Whether it changes something instead of having rows.
     pub(crate) fn is_update(&self) -> bool {
-        !matches!(self, Self::Query(_))
+        !matches!(self, Self::Query(_) | Self::Substrait(_))
     }
 }
 
@@ -117,7 +121,7 @@ pub(crate) fn check(sql: &str) -> Result<Gated, Status> {
         tables.retain(|reference| *reference != own);
     }
     Ok(Gated {
-        sql: sql.into(),
+        source: sql.into(),
         statement,
         tables,
         function_tables: names.function_tables.into_iter().collect(),
