@@ -106,7 +106,7 @@ async fn plans_are_bounded_in_number_and_size() {
     assert!(planned(&engine, &sql(limits::PLANS_MAX)).await.0);
     assert_eq!(engine.plans().kept.lock().len(), limits::PLANS_MAX);
 
-    let long = format!("SELECT a FROM t -- {}", "x".repeat(limits::PLAN_SQL_BYTES_MAX));
+    let long = format!("SELECT a FROM t -- {}", "x".repeat(limits::PLAN_SOURCE_BYTES_MAX));
     planned(&engine, &long).await;
     assert!(!planned(&engine, &long).await.0);
 }
