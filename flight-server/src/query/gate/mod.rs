@@ -7,6 +7,7 @@ mod as_of;
 mod asof;
 mod dialect;
 mod measure;
+mod rows;
 mod zone;
 
 #[cfg(test)]
@@ -105,6 +106,7 @@ pub(crate) fn check(sql: &str) -> Result<Gated, Status> {
         }
     };
     measure::tree(&statement)?;
+    rows::limit(&mut statement)?;
     let common_tables = common_tables(&statement)?;
     let past_tables = as_of::rename(&mut statement, &common_tables)?;
     asof::nest(&mut statement)?;
@@ -169,6 +171,9 @@ fn classify(statement: DfStatement) -> Result<Statement, Status> {
                 "this form of EXPLAIN is not supported; write EXPLAIN [ANALYZE] query",
             ))
         }
+        SqlStatement::CreateTable(table) if table.temporary => Err(status::unsupported(
+            "temporary tables are not supported; write the query with WITH, or make a table and drop it when done",
+        )),
         SqlStatement::CreateTable(table) => Ok(Statement::CreateTable(Box::new(table))),
         SqlStatement::Insert(insert) => {
             if let Some(source) = &insert.source {

@@ -85,6 +85,41 @@ fn statements_that_reach_out_or_change_settings_are_refused() {
 }
 
 #[test]
+fn fetch_is_read_as_limit_and_other_words_for_it_say_what_to_write() {
+    for (sql, expected) in [
+        (
+            "SELECT a FROM t ORDER BY a FETCH FIRST 3 ROWS ONLY",
+            "SELECT a FROM t ORDER BY a LIMIT 3",
+        ),
+        ("SELECT a FROM t FETCH NEXT ROW ONLY", "SELECT a FROM t LIMIT 1"),
+        (
+            "SELECT a FROM t OFFSET 5 ROWS FETCH NEXT $1 ROWS ONLY",
+            "SELECT a FROM t LIMIT $1 OFFSET 5 ROWS",
+        ),
+        (
+            "SELECT * FROM (SELECT a FROM t FETCH FIRST 2 ROWS ONLY) AS x",
+            "SELECT * FROM (SELECT a FROM t LIMIT 2) AS x",
+        ),
+        ("EXPLAIN SELECT a FROM t FETCH FIRST 2 ROWS ONLY", "EXPLAIN SELECT a FROM t LIMIT 2"),
+    ] {
+        let Statement::Query(statement) = accept(sql).statement else { panic!("{sql}") };
+        assert_eq!(statement.to_string(), expected, "{sql}");
+    }
+    for (sql, advice) in [
+        ("SELECT TOP 7 a FROM t", "LIMIT 7"),
+        ("SELECT x FROM (SELECT TOP 10 PERCENT a AS x FROM t) AS s", "LIMIT 10"),
+        ("SELECT a FROM t FETCH FIRST 3 ROWS WITH TIES", "FETCH FIRST 10 ROWS ONLY"),
+        ("SELECT a FROM t FETCH FIRST 3 PERCENT ROWS ONLY", "FETCH FIRST 10 ROWS ONLY"),
+        ("SELECT a FROM t LIMIT 5 FETCH FIRST 3 ROWS ONLY", "write one of them"),
+        ("CREATE TEMPORARY TABLE t AS SELECT 1 AS a", "write the query with WITH"),
+        ("CREATE TEMP TABLE t (a BIGINT)", "drop it when done"),
+    ] {
+        let error = refuse(sql);
+        assert!(error.message().contains(advice), "{sql}: {error}");
+    }
+}
+
+#[test]
 fn one_statement_at_a_time() {
     assert_eq!(refuse("SELECT 1; SELECT 2").code(), Code::InvalidArgument);
     assert_eq!(refuse("SELECT 1; DROP TABLE a").code(), Code::InvalidArgument);
