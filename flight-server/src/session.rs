@@ -17,6 +17,9 @@ use crate::limits;
 use crate::query::source::Source;
 use crate::status;
 
+/// How often the statements are purged in the life of one.
+const PURGES_PER_LIFE: u32 = 1_000;
+
 /// A prepared statement. Its plan is made anew for every use, over the newest versions.
 #[derive(Debug)]
 pub(crate) struct PreparedStatement {
@@ -104,6 +107,8 @@ pub(crate) struct PreparedStatements {
     bound_bytes: Arc<AtomicUsize>,
     /// How long an unused one lives.
     life: Duration,
+    /// When those were last looked for whose life is over.
+    purged: Mutex<Instant>,
 }
 
 impl Default for PreparedStatements {
@@ -113,6 +118,7 @@ impl Default for PreparedStatements {
             closed: Mutex::default(),
             bound_bytes: Arc::default(),
             life: limits::PREPARED_STATEMENT_TTL,
+            purged: Mutex::new(Instant::now()),
         }
     }
 }
@@ -128,7 +134,7 @@ impl PreparedStatements {
         source: Source,
         parameter_count: usize,
     ) -> Result<Arc<PreparedStatement>, Status> {
-        self.purge();
+        self.purge_if_due();
         if self.by_id.len() >= limits::PREPARED_STATEMENTS_MAX {
             return Err(status::exhausted(format!(
                 "{} prepared statements are open; close those that are done",
@@ -161,8 +167,8 @@ impl PreparedStatements {
     /// Forgets a statement for good; one that is not known may be kept by another server.
     pub(crate) fn close(&self, id: Uuid) {
         self.by_id.remove(&id);
+        self.purge_if_due();
         let mut closed = self.closed.lock();
-        closed.retain(|_, at| at.elapsed() < self.life);
         if closed.len() < limits::PREPARED_STATEMENTS_MAX {
             closed.insert(id, Instant::now());
         }
@@ -192,9 +198,20 @@ impl PreparedStatements {
         )))
     }
 
-    /// Forgets the statements that nobody has used for long.
+    /// Purges now and then: to look at all of them for each one that comes and goes makes every one slower, the more there are.
+    fn purge_if_due(&self) {
+        let is_full = self.by_id.len() >= limits::PREPARED_STATEMENTS_MAX;
+        let is_due = self.purged.lock().elapsed() >= self.life / PURGES_PER_LIFE;
+        if is_full || is_due {
+            self.purge();
+        }
+    }
+
+    /// Forgets the statements that nobody has used for long, and that others were closed long ago.
     fn purge(&self) {
+        *self.purged.lock() = Instant::now();
         self.by_id.retain(|_, statement| !statement.is_older_than(self.life));
+        self.closed.lock().retain(|_, at| at.elapsed() < self.life);
     }
 }
 
