@@ -177,8 +177,7 @@ impl Client {
         let mut endpoint =
             Endpoint::from_shared(uri).map_err(|error| unusable(error.to_string()))?;
         if is_encrypted {
-            let trusted = tls::trusted().map_err(unusable)?;
-            let configured = endpoint.tls_config(trusted);
+            let configured = endpoint.tls_config(tls::of_commands().map_err(unusable)?);
             endpoint = configured.map_err(|error| unusable(tls::innermost(&error)))?;
         }
         let endpoint = endpoint

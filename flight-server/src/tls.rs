@@ -1,6 +1,7 @@
-//! TLS: the certificate and key that a server shows, and what the commands trust when they connect to one.
+//! TLS: the certificate and key that a server shows, which clients it serves, and what the commands trust and show when they
+//! connect to one.
 //!
-//! Both are PEM files, read once. Only HTTP/2 is negotiated, TLS 1.2 and 1.3. A certificate that was renewed is taken by the
+//! All are PEM files, read once. Only HTTP/2 is negotiated, TLS 1.2 and 1.3. A certificate that was renewed is taken by the
 //! next start.
 
 use std::fmt;
@@ -14,6 +15,9 @@ use crate::limits;
 
 /// Names a file of certificates that the commands trust instead of the system's.
 pub(crate) const CA_VARIABLE: &str = "COVERLINE_TLS_CA";
+
+/// Name the files of the certificate and the key that the commands show to a server that asks for one.
+const CLIENT_VARIABLES: [&str; 2] = ["COVERLINE_TLS_CLIENT_CERT", "COVERLINE_TLS_CLIENT_KEY"];
 
 /// Where systems keep the certificates that they trust; the first one there is taken.
 const SYSTEM_BUNDLES: [&str; 4] = [
@@ -51,6 +55,17 @@ pub enum TlsError {
         /// What is wrong with them.
         reason: String,
     },
+    /// What is in the file is no authority.
+    #[error(
+        "the authority of clients \"{}\" cannot be used: {reason}; it must be a PEM file of certificates",
+        path.display()
+    )]
+    Authority {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
 }
 
 /// A certificate chain and its key, known to fit each other.
@@ -67,32 +82,43 @@ impl fmt::Debug for TlsIdentity {
 }
 
 impl TlsIdentity {
-    /// Reads PEM files: the certificate with those between it and its authority, and its key.
+    /// Reads PEM files: the certificate with those between it and its authority, its key, and the authority whose certificates
+    /// clients must show; without one, clients show none.
     ///
     /// # Errors
     /// See [`TlsError`].
-    pub fn read(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
+    pub fn read(
+        certificate: &Path,
+        key: &Path,
+        client_authority: Option<&Path>,
+    ) -> Result<Self, TlsError> {
         let chain = read("certificate", certificate)?;
         let secret = read("key", key)?;
         warn_of_readers(key);
         let config = ServerTlsConfig::new()
             .identity(Identity::from_pem(chain, secret))
             .timeout(limits::TLS_HANDSHAKE_TIME);
-        // Nothing else says whether the two can be used.
-        match Server::builder().tls_config(config.clone()) {
-            Ok(_) => Ok(Self { config }),
-            Err(error) => Err(TlsError::Unusable {
-                certificate: certificate.to_owned(),
-                key: key.to_owned(),
-                reason: innermost(&error),
-            }),
-        }
+        check(&config).map_err(|reason| TlsError::Unusable {
+            certificate: certificate.to_owned(),
+            key: key.to_owned(),
+            reason,
+        })?;
+        let Some(path) = client_authority else { return Ok(Self { config }) };
+        let authority = Certificate::from_pem(read("authority of clients", path)?);
+        let config = config.client_ca_root(authority);
+        check(&config).map_err(|reason| TlsError::Authority { path: path.to_owned(), reason })?;
+        Ok(Self { config })
     }
 
     /// What tonic is told.
     pub(crate) fn config(&self) -> ServerTlsConfig {
         self.config.clone()
     }
+}
+
+/// Whether a server can be started so: nothing else says whether certificates and keys can be used.
+fn check(config: &ServerTlsConfig) -> Result<(), String> {
+    Server::builder().tls_config(config.clone()).map(|_| ()).map_err(|error| innermost(&error))
 }
 
 fn read(what: &'static str, path: &Path) -> Result<Vec<u8>, TlsError> {
@@ -109,11 +135,12 @@ fn warn_of_readers(key: &Path) {
     }
 }
 
-/// What the commands trust: the certificates that [`CA_VARIABLE`] names, or else those of the system.
+/// What the commands trust: the certificates that [`CA_VARIABLE`] names, or else those of the system; and what they show, if
+/// [`CLIENT_VARIABLES`] say so.
 ///
 /// # Errors
-/// In words, when there is no such file.
-pub(crate) fn trusted() -> Result<ClientTlsConfig, String> {
+/// In words, when there is no such file, and for a certificate without a key.
+pub(crate) fn of_commands() -> Result<ClientTlsConfig, String> {
     let named = [CA_VARIABLE, "SSL_CERT_FILE"].into_iter().find_map(std::env::var_os);
     let system = || SYSTEM_BUNDLES.into_iter().map(PathBuf::from).find(|path| path.exists());
     let Some(path) = named.map(PathBuf::from).or_else(system) else {
@@ -124,7 +151,19 @@ pub(crate) fn trusted() -> Result<ClientTlsConfig, String> {
     let bundle = std::fs::read(&path).map_err(|error| {
         format!("cannot read the trusted certificates {}: {error}", path.display())
     })?;
-    Ok(ClientTlsConfig::new().ca_certificate(Certificate::from_pem(bundle)))
+    let config = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(bundle));
+    let [certificate, key] = CLIENT_VARIABLES.map(std::env::var_os);
+    let (certificate, key) = match (certificate, key) {
+        (None, None) => return Ok(config),
+        (Some(certificate), Some(key)) => (PathBuf::from(certificate), PathBuf::from(key)),
+        _ => {
+            let [certificate, key] = CLIENT_VARIABLES;
+            return Err(format!("set {certificate} and {key} both, or none"));
+        }
+    };
+    let certificate = read("certificate", &certificate).map_err(|error| error.to_string())?;
+    let key = read("key", &key).map_err(|error| error.to_string())?;
+    Ok(config.identity(Identity::from_pem(certificate, key)))
 }
 
 /// The cause at the bottom: "transport error" helps nobody, "connection refused" does.

@@ -374,7 +374,7 @@ fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
 
 /// A filter that emits its column so often.
 fn emitting(input: Rel, copies: usize) -> Bytes {
-    let emit = proto::rel_common::Emit { output_mapping: vec![0; copies], ..Default::default() };
+    let emit = proto::rel_common::Emit { output_mapping: vec![0; copies] };
     let common = proto::RelCommon {
         emit_kind: Some(proto::rel_common::EmitKind::Emit(emit)),
         ..Default::default()

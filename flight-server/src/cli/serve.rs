@@ -47,6 +47,11 @@ pub(crate) struct Arguments {
     /// PEM file of the certificate's private key.
     #[arg(long, value_name = "FILE", env = "COVERLINE_TLS_KEY", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
+    /// Serve only clients that show a certificate of this authority: PEM file of its certificate, or of several.
+    ///
+    /// The `coverline` commands show the one that COVERLINE_TLS_CLIENT_CERT and COVERLINE_TLS_CLIENT_KEY name.
+    #[arg(long, value_name = "FILE", env = "COVERLINE_TLS_CLIENT_CA", requires = "tls_cert")]
+    tls_client_ca: Option<PathBuf>,
     #[command(flatten)]
     place: RootArgument,
     /// Only read: beside the server that owns the folder, or where nothing may be written.
@@ -64,7 +69,9 @@ pub(crate) struct Arguments {
 
 pub(crate) async fn run(arguments: Arguments) -> Result<Outcome, CliError> {
     let tls = match (&arguments.tls_cert, &arguments.tls_key) {
-        (Some(certificate), Some(key)) => Some(TlsIdentity::read(certificate, key)?),
+        (Some(certificate), Some(key)) => {
+            Some(TlsIdentity::read(certificate, key, arguments.tls_client_ca.as_deref())?)
+        }
         _ => None,
     };
     let config = ServerConfig {

@@ -21,6 +21,9 @@ pub(crate) fn coverline() -> Command {
         "TLS_CA",
         "TLS_CERT",
         "TLS_KEY",
+        "TLS_CLIENT_CA",
+        "TLS_CLIENT_CERT",
+        "TLS_CLIENT_KEY",
     ] {
         command.env_remove(format!("COVERLINE_{name}"));
     }

@@ -39,6 +39,45 @@ fn a_server_with_a_certificate_is_spoken_to_in_tls_and_in_nothing_else() {
 }
 
 #[test]
+fn only_who_shows_a_certificate_of_the_authority_is_served() {
+    let folder = TempDir::new().unwrap();
+    let (certificate, key, authority) =
+        (pem("server.pem"), pem("server.key"), pem("client-ca.pem"));
+    let arguments = [
+        Path::new("--tls-cert"),
+        &certificate,
+        Path::new("--tls-key"),
+        &key,
+        Path::new("--tls-client-ca"),
+        &authority,
+    ];
+    let server = Server::start_with(&folder.path().join("data"), &arguments);
+    let shows = |certificate: Option<&str>, key: Option<&str>| {
+        let arguments = ["query", "SELECT 41 + 1 AS n", "--format", "csv", "--server", &server.url];
+        let mut command = coverline();
+        command.args(arguments).env("COVERLINE_TLS_CA", pem("ca.pem"));
+        let shown = [("COVERLINE_TLS_CLIENT_CERT", certificate), ("COVERLINE_TLS_CLIENT_KEY", key)];
+        for (variable, name) in shown {
+            if let Some(name) = name {
+                command.env(variable, pem(name));
+            }
+        }
+        Ended::of(&mut command)
+    };
+    let served = shows(Some("client.pem"), Some("client.key"));
+    assert_eq!(served.expect(0).text(), "n\n42\n");
+    shows(None, None).expect_error(1, &[]);
+    // Of another authority, which the clients trust and the server does not.
+    shows(Some("server.pem"), Some("server.key")).expect_error(1, &[]);
+    shows(Some("client.pem"), Some("server.key")).expect_error(1, &[]);
+    shows(Some("client.pem"), None).expect_error(1, &["COVERLINE_TLS_CLIENT_KEY", "both"]);
+    shows(Some("absent.pem"), Some("client.key")).expect_error(1, &["absent.pem"]);
+    let served = shows(Some("client.pem"), Some("client.key"));
+    assert_eq!(served.expect(0).text(), "n\n42\n");
+    server.stop();
+}
+
+#[test]
 fn a_certificate_that_cannot_be_shown_ends_the_start() {
     let folder = TempDir::new().unwrap();
     let data = folder.path().join("data").display().to_string();
@@ -59,6 +98,17 @@ fn a_certificate_that_cannot_be_shown_ends_the_start() {
         let tls = ["--tls-cert", &certificate, "--tls-key", &key];
         run(&[&serve[..], &tls].concat()).expect_error(1, parts);
     }
+    for (authority, parts) in [
+        (file("absent.pem"), &["absent.pem", "cannot read"][..]),
+        (file("client.key"), &["client.key", "authority of clients", "PEM"]),
+        (empty, &["empty.pem", "authority of clients", "PEM"]),
+    ] {
+        let serve = ["serve", "--listen", "127.0.0.1:0", "--root", &data];
+        let (certificate, key) = (file("server.pem"), file("server.key"));
+        let tls = ["--tls-cert", &certificate, "--tls-key", &key, "--tls-client-ca", &authority];
+        run(&[&serve[..], &tls].concat()).expect_error(1, parts);
+    }
+    run(&["serve", "--tls-client-ca", &file("client-ca.pem")]).expect_error(2, &["--tls-cert"]);
     run(&["serve", "--tls-cert", &file("server.pem")]).expect_error(2, &["--tls-key"]);
     assert!(!folder.path().join("data").exists(), "nothing is begun");
 }

@@ -67,3 +67,33 @@ def test_who_does_not_trust_the_authority_is_not_served(secured: Server) -> None
     # Without looking at the certificate everybody is served.
     with flight.FlightClient(secured.url, disable_server_verification=True) as client:
         assert client.get_flight_info(flight.FlightDescriptor.for_command(b"SELECT 1")).endpoints
+
+
+@pytest.fixture(scope="module")
+def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    arguments = ("--tls-cert", str(TLS / "server.pem"), "--tls-key", str(TLS / "server.key"))
+    server = Server(tmp_path_factory.mktemp("mtls") / "root", *arguments, "--tls-client-ca", str(TLS / "client-ca.pem"))
+    yield server
+    assert server.stop() == 0
+
+
+def test_who_shows_a_certificate_of_the_authority_is_served(closed: Server) -> None:
+    chain, key = (TLS / "client.pem").read_bytes(), (TLS / "client.key").read_bytes()
+    with flight.FlightClient(closed.url, tls_root_certs=AUTHORITY.read_bytes(), cert_chain=chain, private_key=key) as client:
+        assert client.get_flight_info(flight.FlightDescriptor.for_command(b"SELECT 1")).endpoints
+    shown = {
+        DatabaseOptions.MTLS_CERT_CHAIN.value: chain.decode(),
+        DatabaseOptions.MTLS_PRIVATE_KEY.value: key.decode(),
+    }
+    with connect(closed, **shown) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT 1 AS n")
+        assert cursor.fetchall() == [(1,)]
+
+
+def test_who_shows_none_or_that_of_another_authority_is_not_served(closed: Server) -> None:
+    wrong = {"cert_chain": (TLS / "server.pem").read_bytes(), "private_key": (TLS / "server.key").read_bytes()}
+    for shown in ({}, wrong):
+        with pytest.raises(pa.ArrowException), flight.FlightClient(closed.url, tls_root_certs=AUTHORITY.read_bytes(), **shown) as client:
+            client.get_flight_info(flight.FlightDescriptor.for_command(b"SELECT 1"), flight.FlightCallOptions(timeout=20))
+    with pytest.raises(adbc.Error), connect(closed) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT 1 AS n")

@@ -66,13 +66,9 @@ class _MiddlewareFactory(flight.ClientMiddlewareFactory):  # type: ignore[misc]
 class Connection:
     """A Flight connection. Threads may share it."""
 
-    def __init__(
-        self, url: str, headers: Mapping[str, str], tls_root_certs: bytes | None = None
-    ) -> None:
+    def __init__(self, url: str, headers: Mapping[str, str], tls: Mapping[str, bytes] | None = None) -> None:
         self.url = url
-        options: dict[str, Any] = {"middleware": [_MiddlewareFactory()]}
-        if tls_root_certs is not None:
-            options["tls_root_certs"] = tls_root_certs
+        options: dict[str, Any] = {"middleware": [_MiddlewareFactory()], **(tls or {})}
         try:
             self._client = flight.FlightClient(_location(url), **options)
         except _FLIGHT_ERRORS as error:

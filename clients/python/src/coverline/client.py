@@ -59,6 +59,8 @@ def connect(
     token: str | None = None,
     headers: Mapping[str, str] | None = None,
     tls_root_certs: bytes | None = None,
+    cert_chain: bytes | None = None,
+    private_key: bytes | None = None,
 ) -> Client:
     """Connects to a server.
 
@@ -67,21 +69,27 @@ def connect(
         token: bearer token, for servers that ask for one.
         headers: gRPC headers of every call.
         tls_root_certs: PEM certificates to trust instead of the system's.
+        cert_chain: PEM certificate to show to a server that asks for one, with those between it and its authority.
+        private_key: PEM key of that certificate.
 
     Raises:
-        UnavailableError: when nobody answers there.
-        ValueError: when the URL makes no sense.
+        UnavailableError: when nobody answers there, or who answers wants a certificate.
+        ValueError: when the URL makes no sense, or of a certificate and its key only one is given.
     """
+    if (cert_chain is None) != (private_key is None):
+        raise ValueError("cert_chain and private_key belong together: give both, or none")
+    given = {"tls_root_certs": tls_root_certs, "cert_chain": cert_chain, "private_key": private_key}
+    tls = {name: pem for name, pem in given.items() if pem is not None}
     all_headers = dict(headers or {})
     if token is not None:
         all_headers["authorization"] = f"Bearer {token}"
-    connection = _flight.Connection(url, all_headers, tls_root_certs)
+    connection = _flight.Connection(url, all_headers, tls)
     try:
         connection.ping()
     except BaseException:
         connection.close()
         raise
-    return Client(connection, all_headers, tls_root_certs)
+    return Client(connection, all_headers, tls)
 
 
 class Client:
@@ -91,11 +99,11 @@ class Client:
         self,
         connection: _flight.Connection,
         headers: Mapping[str, str] | None = None,
-        tls_root_certs: bytes | None = None,
+        tls: Mapping[str, bytes] | None = None,
     ) -> None:
         self._connection = connection
         self._headers = dict(headers or {})
-        self._tls_root_certs = tls_root_certs
+        self._tls = dict(tls or {})
 
     @property
     def url(self) -> str:
@@ -233,8 +241,12 @@ class Client:
         }
         if "authorization" in self._headers:
             options[DatabaseOptions.AUTHORIZATION_HEADER.value] = self._headers["authorization"]
-        if self._tls_root_certs is not None:
-            options[DatabaseOptions.TLS_ROOT_CERTS.value] = self._tls_root_certs.decode()
+        names = {
+            "tls_root_certs": DatabaseOptions.TLS_ROOT_CERTS,
+            "cert_chain": DatabaseOptions.MTLS_CERT_CHAIN,
+            "private_key": DatabaseOptions.MTLS_PRIVATE_KEY,
+        }
+        options |= {names[name].value: pem.decode() for name, pem in self._tls.items()}
         return dbapi.connect(self.url, db_kwargs=options, autocommit=True)
 
     def close(self) -> None:

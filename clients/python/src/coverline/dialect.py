@@ -178,20 +178,29 @@ class CoverlineDialect(default.DefaultDialect):
         return adbc_driver_flightsql.dbapi
 
     def create_connect_args(self, url: URL) -> tuple[Sequence[Any], dict[str, Any]]:
-        """Arguments of the driver. In the URL's query, ``tls=true`` encrypts, and ``tls_root_certs=FILE`` says what to trust."""
+        """Arguments of the driver.
+
+        In the URL's query, ``tls=true`` encrypts, ``tls_root_certs=FILE`` says what to trust, and ``cert_chain=FILE`` and
+        ``private_key=FILE`` what to show to a server that asks for a certificate.
+        """
         from adbc_driver_flightsql import DatabaseOptions
 
         options = {name: str(value) for name, value in url.query.items()}
         scheme = "grpc+tls" if options.pop("tls", "false").lower() in _TRUE else "grpc"
         database: dict[str, str] = {}
-        if trusted := options.pop("tls_root_certs", None):
-            with open(trusted, encoding="ascii") as file:
-                database[DatabaseOptions.TLS_ROOT_CERTS.value] = file.read()
+        for name, option in (
+            ("tls_root_certs", DatabaseOptions.TLS_ROOT_CERTS),
+            ("cert_chain", DatabaseOptions.MTLS_CERT_CHAIN),
+            ("private_key", DatabaseOptions.MTLS_PRIVATE_KEY),
+        ):
+            if path := options.pop(name, None):
+                with open(path, encoding="ascii") as file:
+                    database[option.value] = file.read()
         if url.username is not None:
             database["username"] = url.username
             database["password"] = url.password or ""
         if options:
-            raise exc.ArgumentError(f"{', '.join(sorted(options))} in the URL means nothing; tls and tls_root_certs do")
+            raise exc.ArgumentError(f"{', '.join(sorted(options))} in the URL means nothing; tls, tls_root_certs, cert_chain and private_key do")
         address = f"{scheme}://{url.host or '127.0.0.1'}:{url.port or DEFAULT_PORT}"
         return [address], {"db_kwargs": database, "autocommit": True}
 

@@ -84,8 +84,7 @@ class TableauTest {
         "SELECT TOP 1 * FROM \"%s\"",
         "CREATE LOCAL TEMPORARY TABLE \"#Tableau_1_1_Connect\" (\"COL\" INTEGER)",
         "CREATE GLOBAL TEMPORARY TABLE \"#Tableau_1_2_Connect\" (\"COL\" INTEGER) ON COMMIT PRESERVE ROWS",
-        "SELECT * INTO \"#Tableau_1_3_Connect\" FROM \"%s\"",
-        "SELECT * FROM \"%s\" FETCH FIRST 1 ROWS ONLY"
+        "SELECT * INTO \"#Tableau_1_3_Connect\" FROM \"%s\""
       })
   void isRefused(String probe) throws SQLException {
     String sql = String.format(probe, table);
@@ -94,6 +93,17 @@ class TableauTest {
       assertEquals(FlightStatusCode.UNIMPLEMENTED, code(refused), refused.getMessage());
     }
     assertEquals(3, Server.count(connection, table));
+  }
+
+  @Test
+  @DisplayName("the probe for FETCH FIRST is served")
+  void fetchesTheFirstRows() throws SQLException {
+    String sql = String.format("SELECT * FROM \"%s\" FETCH FIRST 1 ROWS ONLY", table);
+    try (var statement = connection.createStatement();
+        ResultSet rows = statement.executeQuery(sql)) {
+      assertTrue(rows.next());
+      assertFalse(rows.next());
+    }
   }
 
   @Test
