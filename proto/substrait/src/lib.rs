@@ -5,6 +5,7 @@
 
 #![allow(missing_docs, reason = "generated code; the .proto files carry the documentation")]
 #![allow(clippy::all, reason = "generated code")]
+#![allow(rustdoc::all, reason = "comments of the .proto files are not written for rustdoc")]
 
 /// Plans, relations, expressions and types.
 pub mod proto {
