@@ -55,9 +55,19 @@ async fn what_is_there_and_what_is_missing() {
         (
             "SELECT * FROM entities('prices')".to_owned(),
             vec![
-                "A 2026-03-01T00:00:00Z 2026-03-01T05:00:00Z 4",
-                "B 2026-03-01T01:00:00Z 2026-03-01T01:00:00Z 1",
+                "A 2026-03-01T00:00:00Z 2026-03-01T05:00:00Z 4 4",
+                "B 2026-03-01T01:00:00Z 2026-03-01T01:00:00Z 1 1",
             ],
+        ),
+        (
+            "SELECT symbol, count(*) FROM prices GROUP BY symbol ORDER BY symbol".to_owned(),
+            vec!["A 4", "B 1"],
+        ),
+        ("SELECT DISTINCT symbol FROM prices ORDER BY symbol".to_owned(), vec!["A", "B"]),
+        ("SELECT count(*) FROM prices WHERE symbol = 'B'".to_owned(), vec!["1"]),
+        (
+            "SELECT count(*) FROM prices VERSION AS OF 2 WHERE symbol = 'A'".to_owned(),
+            vec!["3"],
         ),
         (format!("SELECT * FROM covers('prices', {day})"), vec!["false"]),
         (

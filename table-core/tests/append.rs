@@ -513,6 +513,8 @@ async fn a_long_stream_becomes_sorted_segments_that_share_nothing() {
     let table = root.catalog.table("prices").await.unwrap();
     let snapshot = table.snapshot();
     assert_eq!(snapshot.coverage.pair_count(), u128::from(hours * 300));
+    let counts: BTreeSet<_> = snapshot.coverage.rows_sorted().map(|(_, rows)| rows).collect();
+    assert_eq!(counts, BTreeSet::from([Some(minutes as u64)]), "rows of every entity, once");
     let rows = root.rows(&table, &snapshot);
     let mut start = 0;
     let mut seen: BTreeMap<String, BTreeSet<i64>> = BTreeMap::new();
@@ -554,6 +556,8 @@ async fn segments_of_a_stream_in_order_share_no_entity_and_are_read_in_order() {
     append.commit().await.unwrap();
 
     let snapshot = table.snapshot();
+    let counts: BTreeSet<_> = snapshot.coverage.rows_sorted().map(|(_, rows)| rows).collect();
+    assert_eq!(counts, BTreeSet::from([Some(each as u64)]));
     assert!(snapshot.segments.len() > 1, "{} segments", snapshot.segments.len());
     let ranges: Vec<_> =
         snapshot.segments.iter().map(|segment| segment.entity_range.clone().unwrap()).collect();

@@ -43,6 +43,10 @@ fn pair(row: &Row<'_>) -> Pair {
     (row.0.to_owned(), row.1.div_euclid(HOUR_US))
 }
 
+fn entity(symbol: &str) -> EntityKey {
+    EntityKey::encode(&[EntityValue::Utf8(symbol.to_owned())])
+}
+
 /// Everything that a snapshot shows is what the model says: rows, coverage, and who owns each pair.
 async fn check(
     root: &Root,
@@ -54,6 +58,13 @@ async fn check(
 ) {
     assert_eq!(snapshot.row_count, stored.len() as u64, "{at}");
     assert_eq!(snapshot.coverage.pair_count(), owners.len() as u128, "{at}");
+    let mut counts: BTreeMap<EntityKey, u64> = BTreeMap::new();
+    for (symbol, ..) in stored {
+        *counts.entry(entity(symbol)).or_default() += 1;
+    }
+    let found: BTreeMap<_, _> = snapshot.coverage.rows_sorted().collect();
+    let counts = counts.into_iter().map(|(entity, rows)| (entity, Some(rows))).collect();
+    assert_eq!(found, counts, "{at}");
     if snapshot.schema().is_none() {
         return;
     }
@@ -66,8 +77,7 @@ async fn check(
     expected.sort();
     assert_eq!(found, expected, "{at}");
     for ((symbol, hour), owner) in owners {
-        let entity = EntityKey::encode(&[EntityValue::Utf8(symbol.clone())]);
-        let found = table.owner_of(snapshot, &entity, BucketId(*hour)).await.unwrap();
+        let found = table.owner_of(snapshot, &entity(symbol), BucketId(*hour)).await.unwrap();
         assert_eq!(found, Some(*owner), "{at}: {symbol} {hour}");
     }
 }

@@ -34,7 +34,7 @@ def test_what_each_entity_has(known: coverline.Table) -> None:
     ]
     assert known.covers(DAY, DAY + datetime.timedelta(hours=1)) is True
     assert known.covers(DAY, end) is False
-    assert [row["symbol"] for row in known.entities().to_pylist()] == ["A", "B"]
+    assert [(row["symbol"], row["rows"]) for row in known.entities().to_pylist()] == [("A", 2), ("B", 1)]
     assert [row["rows_added"] for row in known.history().to_pylist()] == [0, 2, 1]
 
 

@@ -146,42 +146,43 @@ impl AppendPlan {
     }
 }
 
-/// The actions that add one segment, which owns `delta`. `rows` are all those of the append.
-pub(super) fn segment_actions(
-    meta: &SegmentMeta,
-    delta: &CoverageDelta,
-    rows: Option<&proto::RowsFingerprint>,
-) -> Vec<Action> {
-    with_pairs(Action::AddSegment(meta.to_proto()), meta.id, delta, rows)
+/// Pairs that a segment, or inline rows, are the owner of.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Owned<'a> {
+    pub(super) delta: &'a CoverageDelta,
+    /// Rows of each of its entities, see [`EntityRows::beside`](crate::coverage::EntityRows::beside).
+    pub(super) entity_rows: &'a [u64],
+    /// All rows of the append.
+    pub(super) rows: Option<&'a proto::RowsFingerprint>,
 }
 
-/// The actions that add encoded rows inline, which own `delta`.
+/// The actions that add one segment and what it owns.
+pub(super) fn segment_actions(meta: &SegmentMeta, owned: Owned<'_>) -> Vec<Action> {
+    with_pairs(Action::AddSegment(meta.to_proto()), meta.id, owned)
+}
+
+/// The actions that add encoded rows inline and what they own.
 pub(super) fn inline_actions(
     id: SegmentId,
     ipc_stream: Bytes,
     row_count: u64,
-    delta: &CoverageDelta,
-    fingerprint: Option<&proto::RowsFingerprint>,
+    owned: Owned<'_>,
 ) -> Vec<Action> {
     let segment_id = Bytes::copy_from_slice(id.as_bytes());
     let rows =
         proto::InlineRows { segment_id, ipc_stream, row_count, ..proto::InlineRows::default() };
-    with_pairs(Action::InlineRows(rows), id, delta, fingerprint)
+    with_pairs(Action::InlineRows(rows), id, owned)
 }
 
-fn with_pairs(
-    add: Action,
-    id: SegmentId,
-    delta: &CoverageDelta,
-    rows: Option<&proto::RowsFingerprint>,
-) -> Vec<Action> {
+fn with_pairs(add: Action, id: SegmentId, owned: Owned<'_>) -> Vec<Action> {
     let mut actions = vec![add];
-    if !delta.is_empty() {
+    if !owned.delta.is_empty() {
         actions.push(Action::CoverageDelta(proto::CoverageDelta {
             segment_id: Bytes::copy_from_slice(id.as_bytes()),
-            encoded: delta.encode().into(),
+            encoded: owned.delta.encode().into(),
             version: 0,
-            rows: rows.cloned(),
+            rows: owned.rows.cloned(),
+            entity_rows: owned.entity_rows.to_vec(),
         }));
     }
     actions

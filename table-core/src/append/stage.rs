@@ -16,11 +16,11 @@ use coverline_proto::log::RowsFingerprint;
 use super::digest::RowsDigest;
 use super::fingerprint::RunningFingerprint;
 use super::overlap::Meeting;
-use super::plan::{AppendPlan, KeyedPayload, inline_actions, segment_actions, unclaimed};
+use super::plan::{AppendPlan, KeyedPayload, Owned, inline_actions, segment_actions, unclaimed};
 use super::publish::{publish, publish_segments, storage_error};
 use super::slices::Slices;
 use crate::Table;
-use crate::coverage::CoverageDelta;
+use crate::coverage::{CoverageDelta, EntityRows};
 use crate::error::{Error, ErrorKind, Result};
 use crate::hot::{self, INLINE_BYTES_MAX};
 use crate::log::record::Action;
@@ -96,6 +96,8 @@ pub struct Append {
     new_entities: u64,
     /// Pairs of the rows that were handed to the encoder while the stream ran.
     claimed: CoverageDelta,
+    /// Rows taken so far, by entity.
+    entity_rows: EntityRows,
     /// The rows that are being encoded.
     encoding: Option<JoinHandle<Result<Encoded, WriteError>>>,
     written: Encoded,
@@ -163,6 +165,7 @@ impl Append {
             rows_skipped: 0,
             new_entities: 0,
             claimed: CoverageDelta::default(),
+            entity_rows: EntityRows::default(),
             encoding: None,
             written: Encoded::default(),
         }
@@ -266,7 +269,10 @@ impl Append {
         for segment in &mut segments {
             let delta = std::mem::take(&mut segment.delta);
             let owns = unclaimed(&delta, &claimed);
-            actions.extend(segment_actions(&segment.meta, &owns, identity.fingerprint.as_ref()));
+            let entity_rows = self.entity_rows.beside(&owns, &claimed);
+            let rows = identity.fingerprint.as_ref();
+            let owned = Owned { delta: &owns, entity_rows: &entity_rows, rows };
+            actions.extend(segment_actions(&segment.meta, owned));
             claimed.union(&owns);
         }
         let plan = self.plan(&identity, actions, claimed, segments.len());
@@ -294,7 +300,9 @@ impl Append {
         let encoded = encoded
             .map_err(|error| Error::internal(format!("rows could not be encoded: {error}")))?;
         let id = SegmentId(self.table.clock().new_id());
-        Ok(inline_actions(id, encoded, rows.row_count as u64, &rows.delta, fingerprint))
+        let entity_rows = self.entity_rows.beside(&rows.delta, &CoverageDelta::default());
+        let owned = Owned { delta: &rows.delta, entity_rows: &entity_rows, rows: fingerprint };
+        Ok(inline_actions(id, encoded, rows.row_count as u64, owned))
     }
 
     /// What is to be committed; inline rows when there is no segment.
@@ -390,6 +398,7 @@ impl Append {
                 fingerprint.update(checked.batch.columns(), checked.batch.num_rows());
             }
             self.row_count += checked.batch.num_rows() as u64;
+            self.entity_rows.count(&checked.keys, &checked.rows, checked.batch.num_rows());
             stream.buffer.push(checked, usize::try_from(bytes).unwrap_or(usize::MAX));
             if stream.buffer.is_full() {
                 let rest = stream.buffer.split_off_last_entity(&stream.layout);
@@ -533,6 +542,7 @@ impl Append {
         stream.buffer = SegmentBuffer::new(&stream.layout);
         self.discard();
         self.claimed = CoverageDelta::default();
+        self.entity_rows = EntityRows::default();
     }
 
     fn count_new_entities(

@@ -31,6 +31,20 @@ pub enum CodecError {
         /// Which rule.
         rule: &'static str,
     },
+    /// The counts of rows beside the bytes are not one for each entity.
+    #[error("there are {counts} counts of rows for {entities} entities")]
+    RowCounts {
+        /// Counts.
+        counts: usize,
+        /// Entities in the bytes.
+        entities: usize,
+    },
+    /// An entity comes without any row.
+    #[error("entity number {entity} has buckets but no row")]
+    NoRows {
+        /// Its place in key order, from 0.
+        entity: usize,
+    },
 }
 
 /// The only format there is.

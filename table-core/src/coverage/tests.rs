@@ -1,7 +1,7 @@
 //! Coverage against a naive set of pairs, its stored form against damage, and its memory.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
@@ -99,7 +99,7 @@ proptest! {
             let expected: Pairs = model.intersection(pairs).cloned().collect();
             prop_assert_eq!(&overlap, &delta_of(&expected));
             coverage.add(&delta);
-            prop_assert_eq!(streamed.add_encoded(&delta.encode()).unwrap(), expected.len() as u128);
+            prop_assert_eq!(streamed.add_encoded(&delta.encode(), &[]).unwrap(), expected.len() as u128);
             prop_assert_eq!(&streamed, &coverage);
             prop_assert_eq!(before.pair_count(), model.len() as u128);
             model.extend(pairs.iter().cloned());
@@ -113,12 +113,61 @@ proptest! {
             prop_assert_eq!(coverage.contains(entity, BucketId(*bucket)), known);
         }
         let bytes = coverage.encode();
-        let back = Coverage::decode(&bytes).unwrap();
+        let back = Coverage::decode(&bytes, &[]).unwrap();
         prop_assert_eq!(&back, &coverage);
         prop_assert_eq!(back.digest(), coverage.digest());
         prop_assert_eq!(back.encode(), bytes.clone());
         prop_assert_eq!(delta_of(&model).encode(), bytes.clone());
         prop_assert_eq!(CoverageDelta::decode(&bytes).unwrap(), delta_of(&model));
+    }
+
+    #[test]
+    fn rows_of_entities_add_up(appends in prop::collection::vec((pairs(), 0_u64..1_000, 0_u8..8), 1..6), last in any::<bool>()) {
+        let mut coverage = Coverage::default();
+        let mut model: BTreeMap<EntityKey, Option<u64>> = BTreeMap::new();
+        for (pairs, count, kind) in &appends {
+            let entities: BTreeSet<_> = pairs.iter().map(|(entity, _)| entity.clone()).collect();
+            // What an append says: how many rows each entity has, that they came with an earlier delta, or nothing.
+            let said: Vec<u64> = match kind {
+                0 => Vec::new(),
+                _ => entities.iter().zip(0..).map(|(entity, at)| match model.contains_key(entity) && kind % 2 == 0 {
+                    true => 0,
+                    false => count + at + 1,
+                }).collect(),
+            };
+            let before = coverage.clone();
+            coverage.add_encoded(&delta_of(pairs).encode(), &said).unwrap();
+            prop_assert_eq!(before.row_count(), model.values().copied().sum::<Option<u64>>());
+            for (at, entity) in entities.iter().enumerate() {
+                let rows = model.get(entity).copied().unwrap_or(Some(0));
+                model.insert(entity.clone(), rows.zip(said.get(at)).map(|(rows, more)| rows + more));
+            }
+            if !entities.is_empty() && last {
+                let mut longer = said.clone();
+                longer.resize(entities.len(), 1);
+                longer.push(1);
+                let counts = longer.len();
+                let expected = CodecError::RowCounts { counts, entities: entities.len() };
+                prop_assert_eq!(coverage.clone().add_encoded(&delta_of(pairs).encode(), &longer), Err(expected.clone()));
+                prop_assert_eq!(Coverage::decode(&delta_of(pairs).encode(), &longer), Err(expected));
+                let bare = vec![0; entities.len()];
+                let refused = Coverage::default().add_encoded(&delta_of(pairs).encode(), &bare);
+                prop_assert_eq!(refused, Err(CodecError::NoRows { entity: 0 }));
+            }
+        }
+        let rows: Vec<_> = coverage.rows_sorted().collect();
+        prop_assert_eq!(&rows, &model.clone().into_iter().collect::<Vec<_>>());
+        for (entity, rows) in &model {
+            prop_assert_eq!(coverage.rows(entity), *rows);
+        }
+        prop_assert_eq!(coverage.row_count(), model.values().copied().sum::<Option<u64>>());
+        let folded = coverage.fold();
+        let back = Coverage::decode(&folded.pairs, &folded.rows).unwrap();
+        prop_assert_eq!(&back, &coverage);
+        prop_assert_eq!((back.digest(), back.rows_digest()), (coverage.digest(), coverage.rows_digest()));
+        prop_assert_eq!(back.row_count(), coverage.row_count());
+        prop_assert_eq!(back.fold(), folded);
+        prop_assert_eq!(coverage.rows_digest() == 0, model.values().all(Option::is_none));
     }
 
     #[test]
@@ -216,7 +265,7 @@ fn damaged_or_foreign_bytes_are_refused() {
         &[1, 2, 0, 1, b'b', 1, 0, 0, 1, 0, 1, 0, 0],
         &[1, 2, 0, 1, b'b', 1, 0, 0, 0, 2, b'b', b'c', 1, 0, 0],
     ] {
-        assert!(Coverage::decode(bytes).is_err(), "{bytes:?}");
+        assert!(Coverage::decode(bytes, &[]).is_err(), "{bytes:?}");
     }
 }
 
@@ -287,6 +336,6 @@ fn fifty_thousand_entities_of_ten_runs_are_small() {
     assert!(bytes <= 10_000_000, "{bytes} bytes in memory");
     let stored = coverage.encode();
     assert!(stored.len() <= 2_000_000, "{} bytes stored", stored.len());
-    let bytes = Coverage::decode(&stored).unwrap().memory_bytes();
+    let bytes = Coverage::decode(&stored, &[]).unwrap().memory_bytes();
     assert!(bytes <= 10_000_000, "{bytes} bytes in memory after a checkpoint");
 }

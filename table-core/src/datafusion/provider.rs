@@ -69,6 +69,11 @@ impl SnapshotProvider {
         &self.snapshot
     }
 
+    /// The name that errors give the table.
+    pub(super) fn table(&self) -> &str {
+        &self.table
+    }
+
     /// Whether it shows all rows.
     pub(super) fn is_whole(&self) -> bool {
         self.only.is_none()

@@ -127,6 +127,7 @@ impl FlushPlan {
                 encoded: pairs.encode().into(),
                 version: version.0,
                 rows: None,
+                entity_rows: Vec::new(),
             })
         });
         let add = Action::AddSegment(meta.to_proto());

@@ -88,6 +88,7 @@ fn pairs_action(number: u128, rows: &[(&str, i64)], version: u64) -> Action {
         encoded: pairs(rows).encode().into(),
         version,
         rows: None,
+        entity_rows: Vec::new(),
     })
 }
 

@@ -61,6 +61,7 @@ pub(super) fn save(snapshot: &Snapshot) -> proto::Checkpoint {
         ..segment.to_proto()
     });
     let properties = snapshot.properties.iter();
+    let coverage = snapshot.coverage.fold();
     proto::Checkpoint {
         version: snapshot.version.0,
         commit_time_us: snapshot.commit_time_us,
@@ -77,12 +78,13 @@ pub(super) fn save(snapshot: &Snapshot) -> proto::Checkpoint {
             .unwrap_or_default(),
         properties: properties.map(|(key, value)| (key.clone(), value.clone())).collect(),
         segments: segments.collect(),
-        coverage: snapshot.coverage.encode().into(),
+        coverage: coverage.pairs.into(),
         coverage_digest: snapshot.coverage.digest(),
         append_ids: snapshot.append_order.iter().map(|id| proto::AppendId::clone(id)).collect(),
         catalog_tables: Vec::new(),
         inline_rows: snapshot.hot.iter().map(|rows| rows.to_proto()).collect(),
         state_digest: state_digest(snapshot),
+        entity_rows: coverage.rows,
     }
 }
 
@@ -112,6 +114,11 @@ pub(super) fn state_digest(snapshot: &Snapshot) -> u64 {
     }
     add(&snapshot.coverage.digest().to_le_bytes());
     add(&snapshot.hot.digest().to_le_bytes());
+    // Left out when no rows are known, as they were of every table when the first digests were written.
+    match snapshot.coverage.rows_digest() {
+        0 => {}
+        rows => add(&rows.to_le_bytes()),
+    }
     digest.finalize().as_bytes().first_chunk().map_or(0, |word| u64::from_le_bytes(*word))
 }
 
@@ -159,7 +166,7 @@ pub(super) fn restore(checkpoint: proto::Checkpoint) -> Result<Snapshot, ReplayE
         snapshot.add_inline_rows(rows, version)?;
     }
     snapshot.check_ownership(Version(1))?;
-    snapshot.coverage = Coverage::decode(&checkpoint.coverage)
+    snapshot.coverage = Coverage::decode(&checkpoint.coverage, &checkpoint.entity_rows)
         .map_err(|error| ReplayError::contradiction(error.to_string()))?;
     let digest = snapshot.coverage.digest();
     if digest != checkpoint.coverage_digest {
@@ -171,6 +178,7 @@ pub(super) fn restore(checkpoint: proto::Checkpoint) -> Result<Snapshot, ReplayE
     for id in checkpoint.append_ids {
         snapshot.remember_append(Arc::new(id));
     }
+    snapshot.check_rows()?;
     snapshot.properties = checkpoint.properties.into_iter().collect();
     snapshot.version = Version(checkpoint.version);
     snapshot.commit_time_us = checkpoint.commit_time_us;

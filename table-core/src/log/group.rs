@@ -258,7 +258,7 @@ impl<S: State> Draft<S> {
 fn encoded_bytes(action: &Action) -> usize {
     match action {
         Action::AddSegment(add) => add.encoded_len(),
-        Action::CoverageDelta(delta) => delta.encoded.len(),
+        Action::CoverageDelta(delta) => delta.encoded_len(),
         Action::InlineRows(rows) => rows.ipc_stream.len(),
         // The rest never shares a record.
         _ => 0,

@@ -151,6 +151,13 @@ fn action_json(action: &Action, layout: Option<&TableLayout>) -> Value {
                 pairs["append_rows"] = rows.row_count.into();
                 pairs["append_digest"] = hex(&rows.digest).into();
             }
+            if !delta.entity_rows.is_empty() {
+                pairs["entity_rows"] = delta
+                    .entity_rows
+                    .iter()
+                    .fold(0, |sum: u64, rows| sum.saturating_add(*rows))
+                    .into();
+            }
             json!({ "coverage_delta": pairs })
         }
         Action::SetSchema(set) => {

@@ -248,6 +248,7 @@ impl Snapshot {
             self.act(record.version, action)?;
         }
         self.check_ownership(record.version)?;
+        self.check_rows()?;
         self.version = record.version;
         self.commit_time_us = record.commit_time_us;
         for id in &record.append_ids {
@@ -388,7 +389,7 @@ impl Snapshot {
         // This is a clone, which nobody sees after an error.
         let owned = self
             .coverage
-            .add_encoded(&delta.encoded)
+            .add_encoded(&delta.encoded, &delta.entity_rows)
             .map_err(|error| ReplayError::contradiction(error.to_string()))?;
         if owned > 0 {
             return Err(ReplayError::contradiction(format!(
@@ -407,6 +408,9 @@ impl Snapshot {
     ) -> Result<(), ReplayError> {
         let pairs = CoverageDelta::decode(&delta.encoded)
             .map_err(|error| ReplayError::contradiction(error.to_string()))?;
+        if !delta.entity_rows.is_empty() {
+            return Err(ReplayError::contradiction("it counts rows again that it moves"));
+        }
         if delta.version >= version.0 {
             return Err(ReplayError::contradiction(format!(
                 "it says that version {} owns rows that it moves",
@@ -431,6 +435,17 @@ impl Snapshot {
                 "what it says of the pairs of rows {} does not fit the table",
                 rows.id
             ))),
+        }
+    }
+
+    /// The rows of all entities, where they are known, are those of the table.
+    pub(super) fn check_rows(&self) -> Result<(), ReplayError> {
+        match self.coverage.row_count().filter(|_| !self.coverage.is_empty()) {
+            Some(counted) if counted != self.row_count => Err(ReplayError::contradiction(format!(
+                "the rows of its entities are {counted}, but the table has {}",
+                self.row_count
+            ))),
+            _ => Ok(()),
         }
     }
 

@@ -13,7 +13,7 @@ use table_core::maintenance::scrub;
 use table_core::schema::TableSpec;
 use table_core::storage::faults::SimDisk;
 use table_core::types::Version;
-use table_core::{Catalog, CatalogOptions};
+use table_core::{Catalog, CatalogOptions, Table};
 
 use crate::model::{ENTITIES, Facts, Row};
 use crate::root::{How, Segments, append, read, spec};
@@ -78,14 +78,19 @@ async fn shown(catalog: &Arc<Catalog>, folder: &Path) -> String {
     text(&read(&disk, catalog, &mut Segments::default()).await.unwrap())
 }
 
-/// Opens a copy of a golden root: it shows what is written beside it, is sound, and takes more.
-async fn check(version: &Path) {
-    let copy = tempfile::tempdir().unwrap();
+/// Copies the root of a version.
+fn copied(version: &Path, to: &Path) {
     for (name, bytes) in files(&version.join("root")) {
-        let path = copy.path().join(name);
+        let path = to.join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, bytes).unwrap();
     }
+}
+
+/// Opens a copy of a golden root: it shows what is written beside it, is sound, and takes more.
+async fn check(version: &Path) {
+    let copy = tempfile::tempdir().unwrap();
+    copied(version, copy.path());
     let catalog = open(copy.path()).await;
     let found = shown(&catalog, copy.path()).await;
     let expected = fs::read_to_string(version.join("expected.txt")).unwrap();
@@ -119,6 +124,27 @@ async fn roots_of_released_versions_show_what_they_showed_then() {
         }
     }
     assert!(versions > 0, "no golden root");
+}
+
+/// Version 0.1.0 did not write how many rows each entity has: that stays unknown, whatever is added, also after a checkpoint.
+#[tokio::test]
+async fn counts_that_an_old_version_did_not_write_stay_unknown() {
+    let copy = tempfile::tempdir().unwrap();
+    copied(&golden().join("0.1.0"), copy.path());
+    let catalog = open(copy.path()).await;
+    let table = catalog.table("prices").await.unwrap();
+    let unknown = |table: &Table| {
+        let coverage = &table.snapshot().coverage;
+        coverage.rows_sorted().map(|(_, rows)| rows).eq([None; ENTITIES.len()])
+            && coverage.row_count().is_none()
+    };
+    assert!(unknown(&table));
+    append(&table, &[Row { entity: 0, n: -5000, tag: 0 }], &How::default()).await.unwrap();
+    assert!(unknown(&table));
+    table.checkpoint().await.unwrap();
+    drop((table, catalog));
+    let catalog = open(copy.path()).await;
+    assert!(unknown(catalog.table("prices").await.unwrap().as_ref()));
 }
 
 /// The root of this version, twice, is one and the same, and as good as those of the others. `COVERLINE_GOLDEN` names a version to

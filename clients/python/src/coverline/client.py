@@ -411,7 +411,7 @@ class Table:
         return answer
 
     def entities(self, *, version: int | None = None, at: Any = None) -> pa.Table:
-        """Every entity: entity columns, ``first_bucket``, ``last_bucket``, ``buckets``."""
+        """Every entity: entity columns, ``first_bucket``, ``last_bucket``, ``buckets``, ``rows``."""
         return self._ask("entities", version=version, at=at)
 
     def history(self) -> pa.Table:

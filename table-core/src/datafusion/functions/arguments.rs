@@ -78,6 +78,15 @@ impl CoveredTable {
     ) -> Result<Self> {
         let PinnedTable { name, snapshot, .. } =
             source.pinned(&table_name(function, table, session)?)?;
+        Self::of(function, name, snapshot)
+    }
+
+    /// A table of this name at one version.
+    pub(super) fn of(
+        function: &'static str,
+        name: String,
+        snapshot: Arc<Snapshot>,
+    ) -> Result<Self> {
         if snapshot.spec.index.is_none() {
             return Err(refused(format!(
                 "table \"{name}\" is a plain table: it has no index column, and so no coverage"

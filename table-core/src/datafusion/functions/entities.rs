@@ -14,6 +14,7 @@ use super::arguments::{CoveredTable, table_name};
 use super::rows::{Cell, Kind, Wanted, answer};
 use super::runs::bucket_count;
 use super::{PinnedTable, SnapshotSource};
+use crate::Snapshot;
 use crate::coverage::{Run, completeness_of};
 
 /// Entity columns, how many buckets are `expected` in the range and how many are `present`, their `ratio`, and
@@ -32,8 +33,8 @@ pub(super) fn completeness(
     answer(table, &columns, move |table, entity, runs, rows| {
         let found = completeness_of(entity.clone(), runs, &table.bucketing, range);
         let cells = [
-            Cell::Count(found.expected),
-            Cell::Count(found.present),
+            Cell::Count(Some(found.expected)),
+            Cell::Count(Some(found.present)),
             Cell::Ratio(ratio(found.present, found.expected)),
             Cell::Index(found.complete_until.map(|bucket| table.bucketing.end(bucket))),
         ];
@@ -58,8 +59,8 @@ pub(super) fn covers(
     Ok(Arc::new(MemTable::try_new(schema, vec![vec![batch]])?))
 }
 
-/// Entity columns, where the first and the last bucket of each start (`first_bucket`, `last_bucket`), and its number of `buckets`.
-/// By entity. Not its rows: the metadata of segments has ranges of entities, and counts of rows only across all in a row group.
+/// Entity columns, where the first and the last bucket of each start (`first_bucket`, `last_bucket`), its number of `buckets` and
+/// its number of `rows`, null when a record of before there were counts brought some of them. By entity.
 pub(super) fn entities(
     source: &dyn SnapshotSource,
     args: &TableFunctionArgs,
@@ -70,17 +71,34 @@ pub(super) fn entities(
         );
     };
     let table = CoveredTable::find(source, "entities", table, args.session())?;
-    let columns =
-        [("first_bucket", Kind::Index), ("last_bucket", Kind::Index), ("buckets", Kind::Count)];
+    let columns = [
+        ("first_bucket", Kind::Index),
+        ("last_bucket", Kind::Index),
+        ("buckets", Kind::Count),
+        ("rows", Kind::MaybeCount),
+    ];
     answer(table, &columns, |table, entity, runs, rows| {
         let Some(Run { first, last }) = runs.bounds() else { return Ok(Wanted::More) };
         let buckets = runs.iter().map(bucket_count).fold(0, u64::saturating_add);
         let cells = [
             Cell::Index(Some(table.bucketing.start(first))),
             Cell::Index(Some(table.bucketing.start(last))),
-            Cell::Count(buckets),
+            Cell::Count(Some(buckets)),
+            Cell::Count(table.snapshot.coverage.rows(entity)),
         ];
         rows.push(entity, &cells)
+    })
+}
+
+/// Entity columns, and the number of `rows` of each, for a table whose counts are all known (0 where they are not). By entity.
+pub(in crate::datafusion) fn entity_rows(
+    table: &str,
+    snapshot: &Arc<Snapshot>,
+) -> Result<Arc<dyn TableProvider>> {
+    let table = CoveredTable::of("entities", table.to_owned(), Arc::clone(snapshot))?;
+    answer(table, &[("rows", Kind::Count)], |table, entity, _, rows| {
+        let count = table.snapshot.coverage.rows(entity);
+        rows.push(entity, &[Cell::Count(Some(count.unwrap_or_default()))])
     })
 }
 

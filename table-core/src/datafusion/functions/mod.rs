@@ -12,6 +12,8 @@ mod rows;
 mod runs;
 mod table;
 
+pub(super) use entities::entity_rows;
+
 use std::fmt;
 use std::sync::Arc;
 

@@ -44,6 +44,8 @@ pub(super) enum Kind {
     MaybeIndex,
     /// A number of buckets, as Int64.
     Count,
+    /// A number of rows, or null, as Int64.
+    MaybeCount,
     /// A number from 0 to 1, as Float64.
     Ratio,
 }
@@ -52,7 +54,7 @@ pub(super) enum Kind {
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Cell {
     Index(Option<i64>),
-    Count(u64),
+    Count(Option<u64>),
     Ratio(f64),
 }
 
@@ -88,6 +90,7 @@ pub(super) fn answer(
             Kind::Index => (table.index.data_type().clone(), false),
             Kind::MaybeIndex => (table.index.data_type().clone(), true),
             Kind::Count => (DataType::Int64, false),
+            Kind::MaybeCount => (DataType::Int64, true),
             Kind::Ratio => (DataType::Float64, false),
         };
         fields.push(Field::new(name, data_type, nullable));
@@ -321,7 +324,9 @@ fn cell_array(cells: &[Cell], field: &Field, table: &CoveredTable) -> Result<Arr
         }
         Cell::Count(_) => {
             let values = cells.iter().map(|cell| match cell {
-                Cell::Count(count) => Ok(i64::try_from(*count).unwrap_or(i64::MAX)),
+                Cell::Count(count) => {
+                    Ok(count.map(|count| i64::try_from(count).unwrap_or(i64::MAX)))
+                }
                 _ => Err(wrong()),
             });
             Arc::new(Int64Array::from(values.collect::<Result<Vec<_>>>()?))

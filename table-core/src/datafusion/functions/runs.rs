@@ -70,7 +70,7 @@ fn cells(table: &CoveredTable, run: Run, bucket_count: u64) -> [Cell; 3] {
     [
         Cell::Index(Some(table.bucketing.start(run.first))),
         Cell::Index(Some(table.bucketing.end(run.last))),
-        Cell::Count(bucket_count),
+        Cell::Count(Some(bucket_count)),
     ]
 }
 

@@ -25,14 +25,14 @@ fn read(input: &[u8]) -> Outcome {
     let delta = match CoverageDelta::decode(input) {
         Ok(delta) => delta,
         Err(error) => {
-            assert_eq!(Coverage::decode(input).unwrap_err(), error);
+            assert_eq!(Coverage::decode(input, &[]).unwrap_err(), error);
             let mut coverage = Coverage::default();
-            assert_eq!(coverage.add_encoded(input).unwrap_err(), error);
+            assert_eq!(coverage.add_encoded(input, &[]).unwrap_err(), error);
             return Outcome::Refused;
         }
     };
     assert_eq!(delta.encode(), input);
-    let coverage = Coverage::decode(input).unwrap();
+    let coverage = Coverage::decode(input, &[]).unwrap();
     assert_eq!(coverage.encode(), input);
     let memory_bytes = coverage.memory_bytes();
     assert!(memory_bytes <= MEMORY_BYTES + MEMORY_PER_BYTE * input.len(), "{memory_bytes}");
@@ -54,8 +54,8 @@ fn read(input: &[u8]) -> Outcome {
     }
     assert_eq!(coverage.overlap(&delta), delta);
     let mut other = Coverage::default();
-    assert_eq!(other.add_encoded(input).unwrap(), 0);
+    assert_eq!(other.add_encoded(input, &[]).unwrap(), 0);
     assert_eq!(other.digest(), coverage.digest());
-    assert_eq!(other.add_encoded(input).unwrap(), count);
+    assert_eq!(other.add_encoded(input, &[]).unwrap(), count);
     Outcome::Taken
 }

@@ -121,7 +121,7 @@ fn read_checkpoint_file(input: &[u8]) -> Outcome {
     }
     // The digests of what is inside are repaired too.
     checkpoint.state_digest = 0;
-    if let Ok(coverage) = Coverage::decode(&checkpoint.coverage) {
+    if let Ok(coverage) = Coverage::decode(&checkpoint.coverage, &checkpoint.entity_rows) {
         checkpoint.coverage_digest = coverage.digest();
     }
     let repaired = file(&checkpoint);

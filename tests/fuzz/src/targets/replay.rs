@@ -53,6 +53,8 @@ struct Model {
     owners: BTreeMap<Pair, u64>,
     segments: Vec<Rows>,
     hot: Vec<Rows>,
+    /// Rows of each entity, as far as the records say.
+    counts: BTreeMap<usize, Option<u64>>,
     properties: BTreeMap<String, String>,
     keys: BTreeMap<String, u64>,
 }
@@ -69,12 +71,36 @@ fn encoded(pairs: &[Pair]) -> Bytes {
     delta.encode().into()
 }
 
-fn covers(id: SegmentId, pairs: &[Pair], version: u64) -> Action {
+impl Model {
+    /// Takes what a record says of the rows of an entity; `false` when that cannot be.
+    fn count(&mut self, entity: usize, said: &[u64]) -> bool {
+        let before = self.counts.get(&entity).copied();
+        let after = match (before, said) {
+            (_, []) => None,
+            (None, [0]) => return false,
+            (None, [rows]) => Some(*rows),
+            (Some(before), [rows]) => before.map(|before| before + rows),
+            _ => return false,
+        };
+        self.counts.insert(entity, after);
+        true
+    }
+
+    /// Whether the rows of all entities are those of the table, when they are known.
+    fn counts_add_up(&self) -> bool {
+        let rows = self.segments.iter().chain(&self.hot).map(|rows| rows.count).sum::<u64>();
+        let counted = self.counts.values().copied().sum::<Option<u64>>();
+        self.counts.is_empty() || counted.is_none_or(|counted| counted == rows)
+    }
+}
+
+fn covers(id: SegmentId, pairs: &[Pair], version: u64, entity_rows: Vec<u64>) -> Action {
     Action::CoverageDelta(proto::CoverageDelta {
         segment_id: Bytes::copy_from_slice(id.as_bytes()),
         encoded: encoded(pairs),
         version,
         rows: None,
+        entity_rows,
     })
 }
 
@@ -160,6 +186,17 @@ impl Log<'_> {
         })
     }
 
+    /// What a record says of the rows of its one entity: mostly how many there are.
+    fn said(&mut self, rows: u64) -> arbitrary::Result<Vec<u64>> {
+        Ok(match self.input.int_in_range(0..=31)? {
+            0 => vec![],
+            1 => vec![0],
+            2 => vec![rows, 1],
+            3 => vec![rows + 1],
+            _ => vec![rows],
+        })
+    }
+
     /// The pairs are owned by this version from now on; `false` when one of them is owned already.
     fn own(model: &mut Model, rows: &Rows) -> bool {
         rows.pairs.iter().all(|pair| model.owners.insert(*pair, rows.version).is_none())
@@ -183,6 +220,7 @@ impl Log<'_> {
         for _ in 0..self.input.int_in_range(1..=3)? {
             follows &= self.act(&mut model, &mut record)?;
         }
+        follows &= model.counts_add_up();
         match self.input.int_in_range(0..=15)? {
             0 => (record.version, follows) = (Version(version + 1), false),
             1 => (record.commit_time_us, follows) = (self.model.time, false),
@@ -197,19 +235,21 @@ impl Log<'_> {
         match self.input.int_in_range(0..=11)? {
             0..=2 => {
                 let rows = self.rows(version, 3)?;
-                record.actions.extend([adds(&rows), covers(rows.id, &rows.pairs, 0)]);
-                let is_free = Self::own(model, &rows);
+                let said = self.said(rows.count)?;
+                let is_sound = model.count(rows.pairs[0].0, &said) & Self::own(model, &rows);
+                record.actions.extend([adds(&rows), covers(rows.id, &rows.pairs, 0, said)]);
                 model.segments.push(rows);
                 self.name(model, record)?;
-                Ok(is_free)
+                Ok(is_sound)
             }
             3..=6 => {
                 let rows = self.rows(version, 1)?;
-                record.actions.extend([inline(&rows), covers(rows.id, &rows.pairs, 0)]);
-                let is_free = Self::own(model, &rows);
+                let said = self.said(rows.count)?;
+                let is_sound = model.count(rows.pairs[0].0, &said) & Self::own(model, &rows);
+                record.actions.extend([inline(&rows), covers(rows.id, &rows.pairs, 0, said)]);
                 model.hot.push(rows);
                 self.name(model, record)?;
-                Ok(is_free)
+                Ok(is_sound)
             }
             7 | 8 => Ok(self.flush(model, record)),
             9 => {
@@ -224,7 +264,7 @@ impl Log<'_> {
                 Ok(true)
             }
             10 => {
-                // Out goes any segment, or one that is not there. Its pairs stay owned.
+                // Out goes any segment, or one that is not there. Its pairs stay owned, and so nobody may count its rows.
                 let at = self.input.int_in_range(0..=model.segments.len())?;
                 let gone = (at < model.segments.len()).then(|| model.segments.remove(at));
                 let id = gone.as_ref().map_or(SegmentId(Uuid::nil()), |rows| rows.id);
@@ -236,7 +276,7 @@ impl Log<'_> {
                 let pairs = pairs(&mut self.input)?;
                 let owner = self.input.int_in_range(1..=version)?;
                 let is_covered = pairs.iter().all(|pair| model.owners.contains_key(pair));
-                record.actions.push(covers(SegmentId(Uuid::nil()), &pairs, owner));
+                record.actions.push(covers(SegmentId(Uuid::nil()), &pairs, owner, Vec::new()));
                 Ok(is_covered && owner < version)
             }
         }
@@ -258,7 +298,8 @@ impl Log<'_> {
         };
         record.actions.extend(flushed.iter().map(|rows| removes(rows.id)));
         record.actions.push(adds(&segment));
-        let moves = flushed.iter().map(|rows| covers(segment.id, &rows.pairs, rows.version));
+        let moves =
+            flushed.iter().map(|rows| covers(segment.id, &rows.pairs, rows.version, Vec::new()));
         record.actions.extend(moves);
         let are_older = flushed.iter().all(|rows| rows.version < model.version);
         model.segments.push(segment);
@@ -341,6 +382,9 @@ fn same(snapshot: &Snapshot, model: &Model) {
     }
     covered.sort_unstable();
     assert_eq!(covered, model.owners.keys().copied().collect::<Vec<_>>());
+    for (entity, rows) in &model.counts {
+        assert_eq!(snapshot.coverage.rows(&key(*entity)), *rows);
+    }
     let properties: BTreeMap<_, _> = snapshot.properties.clone().into_iter().collect();
     assert_eq!(properties, model.properties);
     let keys = snapshot.append_ids.iter().map(|((_, key), id)| (key.clone(), id.version));

@@ -9,13 +9,7 @@
 //! A filter can make another row the last one, and then all segments are read; one of entities alone keeps all rows of an
 //! entity or none.
 //!
-//! Values of one row are kept by one aggregate function, `end_row`. `rows` reads the plan, `holders` finds the segments.
-//!
-//! Belongs behind DataFusion's own rules: filters have come down to the scans then, and `DISTINCT ON` is an aggregation.
-
-mod end_row;
-mod holders;
-mod rows;
+//! Values of one row are kept by one aggregate function, `end_row`.
 
 use std::sync::Arc;
 
@@ -28,8 +22,9 @@ use datafusion::logical_expr::expr::AggregateFunction;
 use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, Projection, TableScan};
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 
-use super::provider::SnapshotProvider;
-use rows::{Rows, Shown};
+use super::rows::{Rows, Shown};
+use super::{End, end_row, holders};
+use crate::datafusion::provider::SnapshotProvider;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -61,30 +56,25 @@ impl OptimizerRule for LatestRows {
     }
 }
 
-/// Which row of each entity is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum End {
-    First,
-    Last,
-}
-
-/// An aggregation that asks for one row of each entity, over less; `None` for any other, or when there is nothing to change.
+/// An aggregation that asks for one row of each entity, or for both ends, over less; `None` for any other, or when there is nothing to change.
 fn rewritten(aggregation: &Aggregate) -> Result<Option<LogicalPlan>> {
     let Some(shown) = Shown::by(&aggregation.input) else { return Ok(None) };
     let provider = source_as_provider(&shown.scan.source)?;
     let Some(table) = provider.downcast_ref::<SnapshotProvider>() else { return Ok(None) };
     let Some(layout) = table.snapshot().layout.as_deref() else { return Ok(None) };
     let rows = Rows { layout, plan: &aggregation.input, shown };
-    let Some(end) = rows.end_of(aggregation).filter(|_| rows.are_all_of_some_entities()) else {
+    let Some(ends) = rows.ends_of(aggregation).filter(|_| rows.are_all_of_some_entities()) else {
         return Ok(None);
     };
-    let whole = table.is_whole().then(|| holders::holders(table.snapshot(), end)).flatten();
+    let whole = table.is_whole().then(|| holders::holders(table.snapshot(), &ends)).flatten();
     let input = match whole {
         Some(kept) => over(&aggregation.input, &table.only(kept))?,
         None => Arc::clone(&aggregation.input),
     };
     let narrowed = !Arc::ptr_eq(&input, &aggregation.input);
-    if let Some(gathered) = gathered(aggregation, &rows, end, &input)? {
+    if let (Some(end), 1) = (ends.first(), ends.len())
+        && let Some(gathered) = gathered(aggregation, &rows, *end, &input)?
+    {
         return Ok(Some(gathered));
     }
     let (groups, aggregates) = (aggregation.group_expr.clone(), aggregation.aggr_expr.clone());
@@ -146,6 +136,3 @@ fn gathered(
     let shown = Projection::try_new(shown, together)?;
     Ok(Some(LogicalPlan::Projection(shown)))
 }
-
-#[cfg(test)]
-mod tests;

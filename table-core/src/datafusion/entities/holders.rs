@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::End;
+use super::{End, Ends};
 use crate::schema::TableLayout;
 use crate::segment::SegmentMeta;
 use crate::snapshot::Snapshot;
@@ -11,8 +11,8 @@ use crate::types::{BucketId, EntityKey, SegmentId};
 /// Most entities that are gone through while a query is planned.
 const ENTITIES_MAX: usize = 1 << 20;
 
-/// The segments that can hold the row at that end of some entity; `None` when those are all.
-pub(super) fn holders(snapshot: &Snapshot, end: End) -> Option<HashSet<SegmentId>> {
+/// The segments that can hold the row at one of these ends of some entity; `None` when those are all.
+pub(super) fn holders(snapshot: &Snapshot, ends: &Ends) -> Option<HashSet<SegmentId>> {
     let coverage = &snapshot.coverage;
     if coverage.entity_count() > ENTITIES_MAX {
         return None;
@@ -20,8 +20,10 @@ pub(super) fn holders(snapshot: &Snapshot, end: End) -> Option<HashSet<SegmentId
     let mut by_bucket: BTreeMap<BucketId, Vec<EntityKey>> = BTreeMap::new();
     for (entity, runs) in coverage.iter() {
         let bounds = runs.bounds()?;
-        let bucket = if end == End::Last { bounds.last } else { bounds.first };
-        by_bucket.entry(bucket).or_default().push(entity);
+        for end in ends {
+            let bucket = if *end == End::Last { bounds.last } else { bounds.first };
+            by_bucket.entry(bucket).or_default().push(entity.clone());
+        }
     }
     for entities in by_bucket.values_mut() {
         entities.sort_unstable();

@@ -1,4 +1,4 @@
-//! What an aggregation is over, and which row of each entity it asks for. Pure.
+//! What an aggregation is over, and what of each entity it asks for. Pure.
 
 use std::collections::HashSet;
 
@@ -8,7 +8,7 @@ use datafusion::logical_expr::expr::{
 };
 use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, TableScan};
 
-use super::End;
+use super::{End, Ends};
 use crate::schema::TableLayout;
 
 /// The columns of a plan that hands on the rows of one scan, or some of them, as they are.
@@ -17,7 +17,7 @@ pub(super) struct Shown<'a> {
     /// For each column the name of the table's column that it shows as it is.
     columns: Vec<Option<&'a str>>,
     /// What rows are picked by, and the plan whose columns that names.
-    filters: Vec<(&'a Expr, &'a LogicalPlan)>,
+    pub(super) filters: Vec<(&'a Expr, &'a LogicalPlan)>,
 }
 
 impl<'a> Shown<'a> {
@@ -47,7 +47,7 @@ impl<'a> Shown<'a> {
     }
 
     /// The table's column that an expression over `plan`, which has these columns, is.
-    fn name_of(&self, expr: &Expr, plan: &LogicalPlan) -> Option<&'a str> {
+    pub(super) fn name_of(&self, expr: &Expr, plan: &LogicalPlan) -> Option<&'a str> {
         match expr {
             Expr::Alias(alias) => self.name_of(&alias.expr, plan),
             Expr::Column(column) => {
@@ -67,7 +67,8 @@ pub(super) struct Rows<'a> {
 }
 
 impl Rows<'_> {
-    fn name_of(&self, expr: &Expr) -> Option<&str> {
+    /// The table's column that an expression is.
+    pub(super) fn name_of(&self, expr: &Expr) -> Option<&str> {
         self.shown.name_of(expr, self.plan)
     }
 
@@ -76,7 +77,7 @@ impl Rows<'_> {
         name.is_some() && name == self.layout.index_name()
     }
 
-    fn is_entity(&self, name: &str) -> bool {
+    pub(super) fn is_entity(&self, name: &str) -> bool {
         self.layout.entity_names.iter().any(|entity| entity == name)
     }
 
@@ -94,8 +95,8 @@ impl Rows<'_> {
         })
     }
 
-    /// Which row of each entity an aggregation asks for; `None` when it groups by something else, or asks for more.
-    pub(super) fn end_of(&self, aggregation: &Aggregate) -> Option<End> {
+    /// Which rows of each entity an aggregation asks for; `None` when it groups by something else, or asks for more.
+    pub(super) fn ends_of(&self, aggregation: &Aggregate) -> Option<Ends> {
         let groups: Option<HashSet<&str>> =
             aggregation.group_expr.iter().map(|expr| self.name_of(expr)).collect();
         let groups = groups?;
@@ -103,9 +104,33 @@ impl Rows<'_> {
         if entities.is_empty() || groups != entities {
             return None;
         }
-        let mut ends = aggregation.aggr_expr.iter().map(|aggregate| self.end_of_one(aggregate));
-        let end = ends.next()??;
-        ends.all(|other| other == Some(end)).then_some(end)
+        let ends = aggregation.aggr_expr.iter().map(|aggregate| self.end_of_one(aggregate));
+        ends.collect::<Option<Ends>>().filter(|ends| !ends.is_empty())
+    }
+
+    /// Whether an aggregate counts rows: `count(*)`, or of a column that is never null.
+    pub(super) fn is_count(&self, aggregate: &Expr) -> bool {
+        let AggregateFunction { func, params } = match aggregate {
+            Expr::Alias(alias) => return self.is_count(&alias.expr),
+            Expr::AggregateFunction(function) => function,
+            _ => return false,
+        };
+        let AggregateFunctionParams { args, distinct, filter, order_by, null_treatment } = params;
+        let is_plain = !distinct
+            && filter.is_none()
+            && order_by.is_empty()
+            && null_treatment.is_none()
+            && func.name() == "count";
+        let never_null = |argument: &Expr| match argument {
+            Expr::Literal(value, _) => !value.is_null(),
+            argument => {
+                let schema = &self.layout.query_schema;
+                let name = self.name_of(argument);
+                let field = name.and_then(|name| schema.field_with_name(name).ok());
+                field.is_some_and(|field| !field.is_nullable())
+            }
+        };
+        is_plain && matches!(args.as_slice(), [argument] if never_null(argument))
     }
 
     fn end_of_one(&self, aggregate: &Expr) -> Option<End> {
@@ -159,7 +184,7 @@ impl Rows<'_> {
     }
 }
 
-fn has_subquery(expr: &Expr) -> bool {
+pub(super) fn has_subquery(expr: &Expr) -> bool {
     let is_subquery = |part: &Expr| {
         Ok(matches!(
             part,
