@@ -18,9 +18,9 @@ use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionConfig;
 use table_core::clock::{Clock, SystemClock};
 use table_core::datafusion::{
-    AsofFilters, DayFilters, EntityCounts, GapFilling, LatestRows, OneWayFilters, PhysicalPlans,
-    ReadEnds, SnapshotSource, SortKeysOnce, TABLE_STORE_URL, UnorderedGroups, WholeFloatGroups,
-    guard_group_names, guard_pushdown, table_functions,
+    AsofFilters, DayFilters, EntityCounts, GapFilling, LatestRows, MergeSegments, OneWayFilters,
+    PhysicalPlans, ReadEnds, SnapshotSource, SortKeysOnce, TABLE_STORE_URL, UnorderedGroups,
+    WholeFloatGroups, guard_group_names, guard_pushdown, table_functions,
 };
 use table_core::segment::reader::SegmentCache;
 use table_core::{Catalog, CatalogOptions, Error, ErrorKind};
@@ -255,6 +255,7 @@ fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     rules.extend(guard_pushdown(PhysicalOptimizer::new().rules));
     rules.push(Arc::new(WholeFloatGroups));
     rules.push(Arc::new(ReadEnds));
+    rules.push(Arc::new(MergeSegments));
     rules.push(Arc::new(YieldingJoins));
     rules
 }

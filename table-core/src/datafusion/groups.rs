@@ -57,6 +57,33 @@ pub(super) fn arrange(
     Arranged { segments: by_index, ordering: Vec::new() }
 }
 
+/// Deals segments out into as few stretches as can be, in each of which they follow each other in (entity, index) order, by
+/// their positions; `None` when it takes more than `most` of them, or the rows of a segment are in no order.
+pub(super) fn stretches(
+    segments: &[Arc<SegmentMeta>],
+    layout: &TableLayout,
+    most: usize,
+) -> Option<Vec<Vec<usize>>> {
+    if layout.index.is_none() || segments.iter().any(|segment| !segment.sorted) {
+        return None;
+    }
+    let ends: Vec<_> = segments.iter().map(|segment| Ends::of(segment, layout)).collect();
+    let mut in_order: Vec<usize> = (0..segments.len()).collect();
+    in_order.sort_by(|a, b| ends[*a].cmp_first(&ends[*b]));
+    let mut stretches: Vec<Vec<usize>> = Vec::new();
+    for at in in_order {
+        let follows = |stretch: &Vec<usize>| {
+            stretch.last().is_some_and(|last| ends[*last].ends_before(&ends[at]))
+        };
+        match stretches.iter().position(follows) {
+            Some(known) => stretches[known].push(at),
+            None if stretches.len() == most => return None,
+            None => stretches.push(vec![at]),
+        }
+    }
+    Some(stretches)
+}
+
 /// The order of rows that are sorted by (entity, index).
 pub(super) fn declared_ordering(layout: &TableLayout) -> Option<LexOrdering> {
     let columns = layout.entities.iter().copied().chain(layout.index);

@@ -15,6 +15,7 @@ mod group_names;
 mod groups;
 mod lossy;
 mod memory;
+mod merging;
 mod name_clash;
 mod order;
 mod physical;
@@ -35,6 +36,7 @@ pub use functions::{PinnedTable, SnapshotSource, table_function_names, table_fun
 pub use gapfill::{GAPFILL_ROWS_MAX, GapFilling, gapfill_functions};
 pub use group_names::guard_group_names;
 pub use lossy::OneWayFilters;
+pub use merging::MergeSegments;
 pub use name_clash::guard_pushdown;
 pub use order::UnorderedGroups;
 pub use physical::PhysicalPlans;

@@ -1,4 +1,5 @@
-//! Rows grouped by entity: what is taken from the coverage index, and what is not read for it, never changes an answer.
+//! Rows by entity: what is taken from the coverage index, what is not read for it, and what is merged in place of sorted, never
+//! changes an answer.
 
 #![allow(
     clippy::unwrap_used,
@@ -13,6 +14,7 @@ mod support;
 
 mod counts;
 mod latest;
+mod merging;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;

@@ -29,12 +29,15 @@ LATEST_SEGMENTS = 1_000
 
 ASOF_ROWS = 10_000_000
 ASOF_ENTITIES = 1_000
+# Appends that fill the table as a daily job does: each with all entities, one time after the other.
+ASOF_PARTS = 14
 
 
 def run(context: Context) -> None:
     gaps(context)
     latest_and_filled(context)
-    asof(context)
+    asof(context, parts=1)
+    asof(context, parts=ASOF_PARTS)
 
 
 def instants(microseconds: np.ndarray) -> pa.Array:
@@ -100,36 +103,44 @@ def latest_and_filled(context: Context) -> None:
     ours.close()
 
 
-def asof(context: Context) -> None:
+def asof(context: Context, parts: int) -> None:
     rows = context.scaled(ASOF_ROWS, 10_000)
     entities = min(ASOF_ENTITIES, rows // 10)
     each = rows // entities
-    ours = Coverline(context.folder / "asof")
+    ours = Coverline(context.folder / f"asof-{parts}")
     random = np.random.default_rng([SEED, 10])
     peers = {}
     for table in ("trades", "quotes"):
-        ours.create(table, "ts", "1h", ["entity"])
-        # In the order of entities and times, as both store it.
-        # One time in every twenty seconds, so that no two quotes tie.
+        # One time in every twenty seconds, so that no two quotes tie, and no two appends meet in a bucket.
+        ours.create(table, "ts", "20s", ["entity"])
+        # Each append in the order of entities and times, as both store it.
         times = 20 * SECOND * np.arange(each) + random.integers(0, 20 * SECOND, (entities, each))
-        columns = {"entity": np.repeat(np.arange(entities), each), "ts": instants(times.ravel()), table[:1]: random.random(rows)}
-        data = pa.table(columns)
-        ours.append(table, data)
-        peers[table] = data
-    native = duck.DuckNative(context.folder / "asof.duckdb", "trades")
-    for table, data in peers.items():
+        columns = {"entity": np.repeat(np.arange(entities), each), "ts": times.ravel(), table[:1]: random.random(rows)}
+        part = np.tile(np.arange(each) * parts // each, entities)
+        appends = [{name: column[part == at] for name, column in columns.items()} for at in range(parts)]
+        peers[table] = [pa.table({**append, "ts": instants(append["ts"])}) for append in appends]
+        for data in peers[table]:
+            ours.append(table, data)
+    native = duck.DuckNative(context.folder / f"asof-{parts}.duckdb", "trades")
+    for table, appends in peers.items():
         native.name, native.created = table, False
-        native.append(data)
-    del peers, data, columns
+        for data in appends:
+            native.append(data)
+    del peers, data, columns, appends, part
     select = "SELECT count(q.q) AS matched, sum(q.q) AS total FROM trades t"
     mine = f"{select} ASOF JOIN quotes q MATCH_CONDITION (t.ts >= q.ts) ON t.entity = q.entity"
     theirs = f"{select} ASOF LEFT JOIN quotes q ON t.entity = q.entity AND t.ts >= q.ts"
     actions = {"coverline": lambda: ours.sql(mine), "duckdb_native": lambda: native.sql(theirs)}
     require_agreement("W8 ASOF", {name: action() for name, action in actions.items()})
-    add(context, f"W8 ASOF JOIN, {rows} rows each side", interleaved(actions, context.repeat), "duckdb_native", ("<=", 1.5))
+    name = f"W8 ASOF JOIN, {rows} rows each side in {parts} appends"
+    add(context, name, interleaved(actions, context.repeat), "duckdb_native", ("<=", 1.5))
+    following = "max(delta) AS d, count(*) AS n FROM (SELECT t - lag(t) OVER (PARTITION BY entity ORDER BY ts) AS delta FROM trades)"
+    actions = {"coverline": lambda: ours.sql(f"SELECT {following}"), "duckdb_native": lambda: native.sql(f"SELECT {following}")}
+    require_agreement("W8 lag", {name: action() for name, action in actions.items()})
+    add(context, f"W8 lag of each entity, {rows} rows in {parts} appends", interleaved(actions, context.repeat), "duckdb_native", None)
     ours.close()
 
 
-def add(context: Context, name: str, taken: dict[str, Spread], against: str, target: tuple[str, float]) -> None:
+def add(context: Context, name: str, taken: dict[str, Spread], against: str, target: tuple[str, float] | None) -> None:
     taken = {who: value.scaled(1e3) for who, value in taken.items()}
     context.report.add(Row(name, "ms", taken.pop("coverline"), taken, against, target))
