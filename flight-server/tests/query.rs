@@ -541,3 +541,86 @@ async fn a_handshake_takes_any_credentials() {
     assert_eq!(int(&mut client, "SELECT 1").await, 1);
     server.finish().await;
 }
+
+/// Answers have as many columns of one name as the client asks for; prepared, announced and sent alike.
+#[tokio::test(flavor = "multi_thread")]
+async fn columns_may_repeat() {
+    let server = TestServer::start().await;
+    let mut client = server.client().await;
+    update(&mut client, "CREATE TABLE t (a BIGINT, b BIGINT, \"A b\" BIGINT)").await;
+    update(&mut client, "INSERT INTO t VALUES (1, 10, 100), (2, 20, 200)").await;
+    for (sql, names, first) in [
+        ("SELECT a, a FROM t ORDER BY a", "a a", "1 1"),
+        ("SELECT *, b FROM t ORDER BY 1", "a b A b b", "1 10 100 10"),
+        (
+            "SELECT b, t.*, t.a, a + 1 FROM t ORDER BY b DESC",
+            "b a b A b a t.a + Int64(1)",
+            "20 2 20 200 2 3",
+        ),
+        (
+            "SELECT t.a, a, T.A, \"A b\", \"A b\" FROM t ORDER BY t.a",
+            "a a a A b A b",
+            "1 1 1 100 100",
+        ),
+        (
+            "SELECT count(*), COUNT(*), sum(a), sum(a) AS sum FROM t",
+            "count(*) count(*) sum(t.a) sum",
+            "2 2 3 3",
+        ),
+        (
+            "SELECT a AS x, b AS X, a AS \"X\", b AS x FROM t ORDER BY b LIMIT 1",
+            "x x X x",
+            "1 10 1 10",
+        ),
+        (
+            "SELECT 1, 1, 2 UNION ALL SELECT 3, 3, 3 ORDER BY 3",
+            "Int64(1) Int64(1) Int64(2)",
+            "1 1 2",
+        ),
+        ("(SELECT a, a FROM t WHERE a = 2)", "a a", "2 2"),
+        ("SELECT DISTINCT b, b FROM t ORDER BY b", "b b", "10 10"),
+        ("SELECT x.a, y.a, x.a FROM t x JOIN t y ON x.a = y.a ORDER BY y.a", "a a a", "1 1 1"),
+        ("WITH c AS (SELECT a FROM t) SELECT a, a, a AS a FROM c ORDER BY 1", "a a a", "1 1 1"),
+        (
+            "SELECT a, row_number() OVER (ORDER BY a) AS n, row_number() OVER (ORDER BY a) AS n FROM t ORDER BY a",
+            "a n n",
+            "1 1 1",
+        ),
+        ("SELECT b AS a, a FROM t ORDER BY t.a", "a a", "10 1"),
+    ] {
+        let info = client
+            .execute(sql.to_owned(), None)
+            .await
+            .unwrap_or_else(|error| panic!("{sql}: {error}"));
+        let announced = info.clone().try_decode_schema().unwrap();
+        let mut shown: Vec<&str> = Vec::new();
+        shown.extend(announced.fields().iter().map(|field| field.name().as_str()));
+        assert_eq!(shown.join(" "), names, "{sql}");
+        let mut prepared = client.prepare(sql.to_owned(), None).await.unwrap();
+        assert_eq!(prepared.dataset_schema().unwrap(), &announced, "{sql}");
+        let again = prepared.execute().await.unwrap();
+        for info in [info, again] {
+            let batches = fetch(&mut client, &info).await.unwrap();
+            let values = batches[0]
+                .columns()
+                .iter()
+                .map(|column| arrow::util::display::array_value_to_string(column, 0).unwrap());
+            assert_eq!(values.collect::<Vec<_>>().join(" "), first, "{sql}");
+        }
+        let explained = rows(&mut client, &format!("EXPLAIN {sql}")).await;
+        assert!(explained.contains("plan"), "{sql}");
+    }
+    // A table and a subquery have no two columns of one name.
+    refused(&mut client, "SELECT a FROM (SELECT a, a FROM t) x", Code::InvalidArgument).await;
+    refused(&mut client, "CREATE TABLE u AS SELECT a, a FROM t", Code::InvalidArgument).await;
+    let mut bound =
+        client.prepare("SELECT $1, a, $1, a FROM t WHERE a = $1".to_owned(), None).await.unwrap();
+    let one: ArrayRef = Arc::new(Int64Array::from(vec![2]));
+    bound.set_parameters(RecordBatch::try_from_iter([("1", one)]).unwrap()).unwrap();
+    let info = bound.execute().await.unwrap();
+    let batches = fetch(&mut client, &info).await.unwrap();
+    assert_eq!(batches[0].schema().field(1).name(), "a");
+    assert_eq!(batches[0].schema().field(3).name(), "a");
+    assert_eq!(batches[0].num_columns(), 4);
+    server.finish().await;
+}

@@ -21,7 +21,7 @@ use crate::query::min_versions::MinVersions;
 use crate::query::pins::Pins;
 use crate::query::plans;
 use crate::query::source::Source;
-use crate::query::substrait;
+use crate::query::{shown, substrait};
 use crate::status;
 
 /// A statement that passed the gate, with the versions that it sees.
@@ -197,15 +197,21 @@ impl Prepared {
         plan: &QueryPlan,
     ) -> Result<SchemaRef, Status> {
         if let Some(optimized) = plan.optimized.get() {
-            return Ok(Arc::clone(optimized.schema().inner()));
+            return Ok(self.shown(optimized.schema().inner(), plan));
         }
         let state = self.state.clone();
-        let plan = plan.clone();
-        let job = move || Ok(Arc::clone(plan.optimize(&state)?.schema().inner()));
-        engine.planner().run(job).await
+        let optimized = plan.clone();
+        let job = move || Ok(Arc::clone(optimized.optimize(&state)?.schema().inner()));
+        let schema = engine.planner().run(job).await?;
+        Ok(self.shown(&schema, plan))
     }
 
-    /// Starts a query; also returns the schema of its plan.
+    /// The schema of a plan with the names that the client sees.
+    pub(crate) fn shown(&self, schema: &SchemaRef, plan: &QueryPlan) -> SchemaRef {
+        shown::schema(schema, &plan.logical, &self.gated.repeats)
+    }
+
+    /// Starts a query; also returns the schema that its batches will have for the client.
     ///
     /// # Errors
     /// As [`Self::logical`].
@@ -215,11 +221,12 @@ impl Prepared {
         plan: impl Into<QueryPlan>,
     ) -> Result<(SchemaRef, SendableRecordBatchStream), Status> {
         let plan = plan.into();
+        let started = plan.clone();
         let state = self.state.clone();
         let runtime = Handle::current();
         let job = move || {
             let _context = runtime.enter();
-            let optimized = plan.optimize(&state)?;
+            let optimized = started.optimize(&state)?;
             let schema = Arc::clone(optimized.schema().inner());
             let physical = runtime
                 .block_on(state.query_planner().create_physical_plan(optimized, &state))
@@ -228,7 +235,8 @@ impl Prepared {
                 .map_err(|error| status::query(&error))?;
             Ok((schema, stream))
         };
-        engine.planner().run(job).await
+        let (schema, stream) = engine.planner().run(job).await?;
+        Ok((self.shown(&schema, &plan), stream))
     }
 }
 

@@ -84,7 +84,7 @@ async fn describe(
             let plan = prepared.own_query(engine).await?;
             // A plan may be impossible to optimise while the types of its parameters are open.
             let dataset = match prepared.schema(engine, &plan).await {
-                Err(_) if count > 0 => Arc::clone(plan.logical().schema().inner()),
+                Err(_) if count > 0 => prepared.shown(plan.logical().schema().inner(), &plan),
                 other => other?,
             };
             let dataset = options.form.schema(&dataset);

@@ -7,6 +7,7 @@ mod as_of;
 mod asof;
 mod dialect;
 mod measure;
+mod repeats;
 mod rows;
 mod zone;
 
@@ -30,6 +31,7 @@ use table_core::datafusion::table_function_names;
 use tonic::Status;
 
 pub(crate) use as_of::{Moment, PastTable};
+pub(crate) use repeats::Repeats;
 
 use crate::limits;
 use crate::query::source::Source;
@@ -48,6 +50,8 @@ pub(crate) struct Gated {
     pub(crate) function_tables: Vec<String>,
     /// Tables that it reads as of a moment, by the names that stand for them in `statement`; they are in neither of the two above.
     pub(crate) past_tables: BTreeMap<String, PastTable>,
+    /// Columns of the answer that were given other names in `statement`.
+    pub(crate) repeats: Repeats,
     /// Number of parameters, `?` or `$n`.
     pub(crate) parameter_count: usize,
 }
@@ -111,6 +115,7 @@ pub(crate) fn check(sql: &str) -> Result<Gated, Status> {
     let past_tables = as_of::rename(&mut statement, &common_tables)?;
     asof::nest(&mut statement)?;
     zone::place(&mut statement);
+    let repeats = repeats::rename(&mut statement);
     let mut names = Names::of(&statement)?;
     names.function_tables.retain(|table| !past_tables.contains_key(table));
     let mut tables = tables(&statement, &names.functions)?;
@@ -128,6 +133,7 @@ pub(crate) fn check(sql: &str) -> Result<Gated, Status> {
         tables,
         function_tables: names.function_tables.into_iter().collect(),
         past_tables,
+        repeats,
         parameter_count,
     })
 }

@@ -339,3 +339,37 @@ fn what_is_joined_before_an_asof_join_is_one_relation() {
     };
     assert!(insert.to_string().contains("FROM (a ASOF JOIN"), "{insert}");
 }
+
+/// Only what could repeat gets a name, so that all else is planned as it is written.
+#[test]
+fn repeated_columns_get_names_of_their_own() {
+    for sql in [
+        "SELECT a, b, a + 1, count(*), 'x', 'y' FROM t",
+        "SELECT a.x, b.x FROM a JOIN b ON true",
+        "SELECT *, a + 1, 2 AS a FROM t",
+        "SELECT a, 1 AS b, \"A\", 'a' FROM t",
+        "SELECT * FROM (SELECT a, a FROM t) x",
+        "INSERT INTO t SELECT a, a FROM t",
+        "SELECT 1 UNION ALL SELECT 1",
+    ] {
+        let gated = accept(sql);
+        assert!(gated.repeats.is_empty(), "{sql}: {:?}", gated.repeats);
+    }
+    for (sql, repeats) in [
+        ("SELECT a, A FROM t", 1),
+        ("SELECT x, a.x, b.x, a.x FROM a, b", 3),
+        ("SELECT b.x, x FROM a, b", 1),
+        ("SELECT *, a, t.b, c + 1 FROM t", 2),
+        ("SELECT count(*), COUNT(*), max(a), max(a) FROM t", 2),
+        ("SELECT 1 AS a, 2 AS A, 3 AS \"A\", 4 AS \"A\"", 2),
+        ("SELECT 1, 1 UNION SELECT 2, 2 INTERSECT (SELECT 3, 3)", 3),
+        ("SELECT a, t.a AS a, b AS a FROM t", 2),
+        ("SELECT b AS a, t.a FROM t", 1),
+        ("EXPLAIN SELECT a, a FROM t", 1),
+    ] {
+        assert_eq!(accept(sql).repeats.len(), repeats, "{sql}");
+    }
+    let written: Vec<_> =
+        accept("SELECT a, a, 1 AS \"X y\", 2 AS \"X y\" FROM t").repeats.into_values().collect();
+    assert_eq!(written, [None, Some("X y".to_owned())]);
+}

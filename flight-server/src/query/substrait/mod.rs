@@ -96,6 +96,7 @@ pub(crate) fn check(bytes: Bytes, state: &SessionState, runtime: &Handle) -> Res
         statement: Statement::Substrait(Arc::new(plan)),
         function_tables: Vec::new(),
         past_tables: BTreeMap::new(),
+        repeats: BTreeMap::new(),
         parameter_count,
     })
 }

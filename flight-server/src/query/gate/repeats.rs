@@ -1,0 +1,130 @@
+//! Columns of an answer that have one name: `SELECT price, price`, `SELECT *, price`, `SELECT count(*), count(*)`.
+//!
+//! Answers may have such columns, plans may not. So the later ones get names of their own here, which `query::shown` takes back from
+//! what the client sees. Only the columns of the statement itself: a subquery or a table has no two columns of one name.
+
+use std::collections::{BTreeMap, HashSet};
+
+use datafusion::sql::parser::Statement as DfStatement;
+use datafusion::sql::sqlparser::ast::{
+    Expr, Ident, Select, SelectItem, SetExpr, Statement as SqlStatement,
+};
+
+/// Names given to columns, and the names that they have in the answer: those as written, or what their expressions are called.
+pub(crate) type Repeats = BTreeMap<String, Option<String>>;
+
+/// How such a name begins. Nobody writes one like it.
+const MARK: &str = "\u{1}column ";
+
+/// Renames repeated columns of a query.
+pub(super) fn rename(statement: &mut DfStatement) -> Repeats {
+    let mut repeats = Repeats::new();
+    match statement {
+        DfStatement::Statement(statement) => {
+            if let SqlStatement::Query(query) = statement.as_mut() {
+                body(&mut query.body, &mut repeats);
+            }
+        }
+        DfStatement::Explain(explain) => return rename(&mut explain.statement),
+        // Refused by the gate; nothing in them is looked at.
+        _ => {}
+    }
+    repeats
+}
+
+fn body(set: &mut SetExpr, repeats: &mut Repeats) {
+    match set {
+        SetExpr::Select(select) => items(select, repeats),
+        SetExpr::Query(query) => body(&mut query.body, repeats),
+        SetExpr::SetOperation { left, right, .. } => {
+            body(left, repeats);
+            body(right, repeats);
+        }
+        _ => {}
+    }
+}
+
+fn items(select: &mut Select, repeats: &mut Repeats) {
+    let is_wildcard = |item: &SelectItem| {
+        matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..))
+    };
+    let has_wildcard = select.projection.iter().any(is_wildcard);
+    let mut seen = Seen::default();
+    for item in &mut select.projection {
+        let (expr, name) = match item {
+            SelectItem::UnnamedExpr(expr) => (expr, None),
+            SelectItem::ExprWithAlias { expr, alias } => (expr, Some(folded(alias))),
+            _ => continue,
+        };
+        let column = column(expr).filter(|parts| name.is_none() || parts.last() == name.as_ref());
+        let repeats_one = match (&column, &name) {
+            // What a wildcard stands for is not known here.
+            (Some(parts), _) => seen.column(parts) || has_wildcard,
+            (None, Some(name)) => seen.alias(name),
+            (None, None) => seen.takes(Key::Expr(expr.to_string().to_lowercase())),
+        };
+        if repeats_one {
+            let alias = format!("{MARK}{}", repeats.len());
+            let expr = expr.clone();
+            *item = SelectItem::ExprWithAlias { expr, alias: Ident::with_quote('"', &alias) };
+            repeats.insert(alias, name);
+        }
+    }
+}
+
+/// The columns before one.
+#[derive(Default)]
+struct Seen(HashSet<Key>);
+
+impl Seen {
+    /// Whether there was one like it.
+    fn takes(&mut self, key: Key) -> bool {
+        !self.0.insert(key)
+    }
+
+    /// The same of an alias: no column may have that name, wherever it is from.
+    fn alias(&mut self, name: &str) -> bool {
+        let is_column = self.0.contains(&Key::Last(name.to_owned()));
+        self.takes(Key::Alias(name.to_owned())) || is_column
+    }
+
+    /// The same of a column by the parts of its name. Whether `a.x` is `x` only the tables can tell; a name too many does no harm.
+    fn column(&mut self, parts: &[String]) -> bool {
+        let last = parts.last().cloned().unwrap_or_default();
+        let was_bare = self.0.contains(&Key::Bare(last.clone()));
+        let was_last = self.takes(Key::Last(last.clone()));
+        let is_bare = parts.len() == 1;
+        if is_bare {
+            self.0.insert(Key::Bare(last.clone()));
+        }
+        let was_alias = self.0.contains(&Key::Alias(last));
+        self.takes(Key::Column(parts.join("."))) || was_alias || was_bare || is_bare && was_last
+    }
+}
+
+/// What a column of an answer is recognised by.
+#[derive(PartialEq, Eq, Hash)]
+enum Key {
+    /// A column as it is written.
+    Column(String),
+    /// The name of a column that is written without its table.
+    Bare(String),
+    /// The name of a column, however it is written.
+    Last(String),
+    Alias(String),
+    /// Any other expression, in lower case.
+    Expr(String),
+}
+
+/// The parts of the name of a column.
+fn column(expr: &Expr) -> Option<Vec<String>> {
+    match expr {
+        Expr::Identifier(name) => Some(vec![folded(name)]),
+        Expr::CompoundIdentifier(parts) => Some(parts.iter().map(folded).collect()),
+        _ => None,
+    }
+}
+
+fn folded(name: &Ident) -> String {
+    if name.quote_style.is_some() { name.value.clone() } else { name.value.to_lowercase() }
+}
