@@ -1,11 +1,11 @@
-//! Substrait's messages, compiled from its own `.proto` files beside this crate.
+//! Substrait's messages: fields, numbers and types of version 0.85 of its `.proto` files, which say what they mean
+//! (<https://substrait.io>, Apache-2.0, `LICENSE` beside this crate).
 //!
 //! Stands in the place of the published crate of the same name and version (`[patch]` in the workspace), whose build runs protoc,
 //! a program that not every machine has, and generates much that nobody here uses. What `datafusion-substrait` names is here.
 
-#![allow(missing_docs, reason = "generated code; the .proto files carry the documentation")]
+#![allow(missing_docs, reason = "generated code")]
 #![allow(clippy::all, reason = "generated code")]
-#![allow(rustdoc::all, reason = "comments of the .proto files are not written for rustdoc")]
 
 /// Plans, relations, expressions and types.
 pub mod proto {
