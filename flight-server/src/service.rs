@@ -181,7 +181,10 @@ impl CoverlineService {
         }
     }
 
-    async fn act(&self, request: Request<Action>) -> Result<Answer<arrow_flight::Result>, Status> {
+    async fn act(
+        &self,
+        request: Request<Action>,
+    ) -> Result<Response<Answer<arrow_flight::Result>>, Status> {
         let engine = &self.engine;
         let (headers, _, action) = request.into_parts();
         match action.r#type.as_str() {
@@ -190,7 +193,7 @@ impl CoverlineService {
                 no_transaction(command.transaction_id.as_deref())?;
                 let options = CallOptions::parse(&headers)?;
                 let body = prepared::create(engine, command.query, &options).await?;
-                Ok(stream::iter([Ok(arrow_flight::Result { body })]).boxed())
+                Ok(Response::new(stream::iter([Ok(arrow_flight::Result { body })]).boxed()))
             }
             action::CREATE_PREPARED_SUBSTRAIT_PLAN => {
                 let command: ActionCreatePreparedSubstraitPlanRequest = unpack(&action)?;
@@ -198,12 +201,12 @@ impl CoverlineService {
                 let options = CallOptions::parse(&headers)?;
                 let plan = substrait::source(command.plan)?;
                 let body = prepared::create(engine, plan, &options).await?;
-                Ok(stream::iter([Ok(arrow_flight::Result { body })]).boxed())
+                Ok(Response::new(stream::iter([Ok(arrow_flight::Result { body })]).boxed()))
             }
             action::CLOSE_PREPARED_STATEMENT => {
                 let command: ActionClosePreparedStatementRequest = unpack(&action)?;
                 prepared::close(engine, &command.prepared_statement_handle);
-                Ok(stream::empty().boxed())
+                Ok(Response::new(stream::empty().boxed()))
             }
             _ => action::call(engine, action, &headers).await,
         }
@@ -297,7 +300,10 @@ impl FlightService for CoverlineService {
         &self,
         request: Request<Action>,
     ) -> Result<Response<Self::DoActionStream>, Status> {
-        guarded(self.act(request)).await.map(guarded_stream)
+        let (headers, answer, _) = guarded(self.act(request)).await?.into_parts();
+        let mut response = guarded_stream(answer);
+        *response.metadata_mut() = headers;
+        Ok(response)
     }
 
     async fn list_actions(

@@ -18,8 +18,8 @@ use std::sync::Arc;
 use arrow_flight::{Action, ActionType};
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
-use tonic::Status;
 use tonic::metadata::MetadataMap;
+use tonic::{Response, Status};
 
 use crate::engine::Engine;
 use crate::status;
@@ -58,8 +58,8 @@ const ACTIONS: [(&str, &str); 13] = [
 pub(crate) async fn call(
     engine: &Arc<Engine>,
     action: Action,
-    _metadata: &MetadataMap,
-) -> Result<Answer, Status> {
+    headers: &MetadataMap,
+) -> Result<Response<Answer>, Status> {
     let Action { r#type: name, body } = action;
     if body.len() > BODY_BYTES_MAX {
         return Err(status::invalid(format!(
@@ -69,12 +69,15 @@ pub(crate) async fn call(
     }
     let catalog = engine.catalog();
     match name.as_str() {
+        session::SET => return with_cookie(session::set(&body, headers)?),
+        session::CLOSE => return with_cookie(session::close(headers)),
+        _ => {}
+    }
+    let answer = match name.as_str() {
         cancel::CANCEL_FLIGHT_INFO => cancel::flight_info(engine, &body).map(once),
         cancel::CANCEL_QUERY => cancel::query(engine, &body).map(once),
         renew::NAME => renew::run(engine, &body).await.map(once),
-        session::SET => session::set(&body).map(once),
-        session::GET => Ok(once(session::get())),
-        session::CLOSE => Ok(once(session::close())),
+        session::GET => session::get(headers).map(once),
         create_table::NAME => changed(create_table::run(catalog, &body).await),
         drop_table::NAME => changed(drop_table::run(catalog, &body).await),
         list_tables::NAME => list_tables::run(catalog, engine.max_staleness()).await,
@@ -85,7 +88,18 @@ pub(crate) async fn call(
                 "the action \"{name}\" does not exist; ListActions names those that do"
             ))),
         },
+    };
+    answer.map(Response::new)
+}
+
+/// An answer that has the client keep a form, or forget it.
+fn with_cookie(answered: session::Answered) -> Result<Response<Answer>, Status> {
+    let mut response = Response::new(once(answered.body));
+    if let Some(form) = answered.chosen {
+        let (name, value) = form.cookie();
+        response.metadata_mut().insert(name, value?);
     }
+    Ok(response)
 }
 
 /// Every action there is, for ListActions.

@@ -1,5 +1,6 @@
 //! [`CallOptions`]: what a caller says of a query beside its text: the versions it must not fall behind, and the form in which it
-//! wants the rows. Read from headers, which every client can set on its connection. Pure.
+//! wants the rows. Read from headers, which every client can set on its connection, and where those say nothing from what the
+//! session chose (`session_form`). Pure.
 
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use tonic::metadata::MetadataMap;
 
 use crate::limits;
 use crate::query::min_versions::MinVersions;
+use crate::query::session_form::{self, SessionForm};
 use crate::status;
 
 /// `lz4` or `zstd`: buffers of the result come compressed. Not every client can read that.
@@ -49,27 +51,30 @@ impl CallOptions {
     /// # Errors
     /// INVALID_ARGUMENT for values that are none.
     pub(crate) fn parse(headers: &MetadataMap) -> Result<Self, Status> {
+        let session = SessionForm::of(headers)?;
         let endpoints = match text(headers, ENDPOINTS)? {
-            None => 1,
-            Some(text) => text
-                .parse()
-                .ok()
-                .filter(|count| (1..=limits::ENDPOINTS_MAX).contains(count))
-                .ok_or_else(|| bad(ENDPOINTS, text, &format!("1 to {}", limits::ENDPOINTS_MAX)))?,
+            None => session.endpoints,
+            Some(text) => {
+                text.parse().ok().filter(session_form::is_endpoints).ok_or_else(|| {
+                    bad(ENDPOINTS, text, &format!("1 to {}", limits::ENDPOINTS_MAX))
+                })?
+            }
         };
-        let (at_least, form) = (MinVersions::parse(headers)?, WireForm::parse(headers)?);
+        let (at_least, form) = (MinVersions::parse(headers)?, WireForm::parse(headers, session)?);
         Ok(Self { at_least, form, endpoints })
     }
 }
 
 impl WireForm {
-    fn parse(headers: &MetadataMap) -> Result<Self, Status> {
+    fn parse(headers: &MetadataMap, session: SessionForm) -> Result<Self, Status> {
         let native_types = match text(headers, NATIVE_TYPES)? {
-            None | Some("false" | "0") => false,
+            None => session.native_types,
+            Some("false" | "0") => false,
             Some("true" | "1") => true,
             Some(other) => return Err(bad(NATIVE_TYPES, other, "true or false")),
         };
-        Ok(Self { compression: compression(headers)?.unwrap_or_default(), native_types })
+        let compression = compression(headers)?.unwrap_or(session.compression);
+        Ok(Self { compression, native_types })
     }
 
     /// The form that a ticket was made for. What the caller who redeems it says of compression goes before.
@@ -136,13 +141,9 @@ fn is_encoded(data_type: &DataType) -> bool {
 
 /// What a caller says of compression; `None` when it says nothing.
 fn compression(headers: &MetadataMap) -> Result<Option<Option<CompressionType>>, Status> {
-    Ok(match text(headers, COMPRESSION)? {
-        None => None,
-        Some("none") => Some(None),
-        Some("lz4") => Some(Some(CompressionType::LZ4_FRAME)),
-        Some("zstd") => Some(Some(CompressionType::ZSTD)),
-        Some(other) => return Err(bad(COMPRESSION, other, "lz4, zstd or none")),
-    })
+    let Some(word) = text(headers, COMPRESSION)? else { return Ok(None) };
+    let asked = session_form::compression(word);
+    asked.map(Some).ok_or_else(|| bad(COMPRESSION, word, "lz4, zstd or none"))
 }
 
 /// The value of a header; one that is empty says nothing.
@@ -173,7 +174,9 @@ mod tests {
 
     #[test]
     fn a_form_is_asked_for_in_words_and_kept_by_the_ticket() {
-        let form = |pairs: &[(&'static str, &str)]| WireForm::parse(&headers(pairs)).unwrap();
+        let form = |pairs: &[(&'static str, &str)]| {
+            WireForm::parse(&headers(pairs), SessionForm::default()).unwrap()
+        };
         assert_eq!(form(&[]), WireForm::default());
         assert_eq!(form(&[(COMPRESSION, ""), (NATIVE_TYPES, "false")]), WireForm::default());
         let asked = form(&[(COMPRESSION, "zstd"), (NATIVE_TYPES, "true")]);
@@ -188,9 +191,25 @@ mod tests {
         // Types were announced; compression nobody has to know of.
         assert_eq!(redeemed(&[(COMPRESSION, "none")]), WireForm { compression: None, ..asked });
         for wrong in [(COMPRESSION, "gzip"), (NATIVE_TYPES, "yes please")] {
-            let refused = WireForm::parse(&headers(&[wrong])).unwrap_err();
+            let refused = WireForm::parse(&headers(&[wrong]), SessionForm::default()).unwrap_err();
             assert_eq!(refused.code(), Code::InvalidArgument);
         }
+    }
+
+    #[test]
+    fn what_a_call_says_goes_before_what_its_session_chose() {
+        let cookie = ("cookie", "coverline_form=zstd.native.4");
+        let parse = |pairs: &[(&'static str, &str)]| CallOptions::parse(&headers(pairs)).unwrap();
+        let chosen = parse(&[cookie]);
+        assert_eq!(
+            (chosen.form.compression, chosen.form.native_types, chosen.endpoints),
+            (Some(CompressionType::ZSTD), true, 4)
+        );
+        let said =
+            parse(&[cookie, (COMPRESSION, "none"), (NATIVE_TYPES, "false"), (ENDPOINTS, "1")]);
+        assert_eq!((said.form, said.endpoints), (WireForm::default(), 1));
+        let silent = parse(&[]);
+        assert_eq!((silent.form, silent.endpoints), (WireForm::default(), 1));
     }
 
     #[test]

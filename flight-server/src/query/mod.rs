@@ -17,6 +17,7 @@ pub(crate) mod planner;
 pub(crate) mod plans;
 pub(crate) mod prepared;
 pub(crate) mod running;
+pub(crate) mod session_form;
 mod shown;
 pub(crate) mod source;
 pub(crate) mod statement;

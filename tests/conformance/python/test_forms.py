@@ -67,3 +67,67 @@ def test_a_form_that_there_is_not_is_refused(flight_client: flight.FlightClient,
         fetch(flight_client, options(**wrong), options())
     with pytest.raises(pa.ArrowInvalid, match=name.replace("_", "-")):
         fetch(flight_client, options(), options(**wrong))
+
+
+class Cookies(flight.ClientMiddlewareFactory, flight.ClientMiddleware):
+    """Keeps the cookies of one client and sends them, as browsers do."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, str] = {}
+
+    def start_call(self, info: Any) -> Cookies:
+        return self
+
+    def sending_headers(self) -> dict[str, str]:
+        return {"cookie": "; ".join(f"{name}={value}" for name, value in self.kept.items())} if self.kept else {}
+
+    def received_headers(self, headers: dict[str, list[str]]) -> None:
+        for line in headers.get("set-cookie", []):
+            pair, *attributes = line.split(";")
+            name, _, value = pair.partition("=")
+            self.kept[name] = value
+            if any(attribute.strip() == "Max-Age=0" for attribute in attributes):
+                del self.kept[name]
+
+
+def test_adbc_chooses_a_form_for_its_session(server: Server) -> None:
+    kept = {"adbc.flight.sql.rpc.with_cookie_middleware": "true"}
+    prefix = "adbc.flight.sql.session.option"
+    with adbc.connect(server.url, db_kwargs=kept, autocommit=True) as connection, connection.cursor() as cursor:
+        session = connection.adbc_connection
+        session.set_options(**{f"{prefix}.compression": "lz4", f"{prefix}bool.native_types": "true"})
+        assert session.get_option(f"{prefix}.compression") == "lz4"
+        assert session.get_option(f"{prefix}bool.native_types") == "true"
+        cursor.execute(SQL.decode())
+        table = cursor.fetch_arrow_table()
+        assert table.schema.types == [pa.string_view(), pa.int64()]
+        assert table.num_rows == 200_000
+        with pytest.raises(adbc.Error):
+            session.set_options(**{f"{prefix}.compression": "gzip"})
+        session.set_options(**{f"{prefix}erase.native_types": ""})
+        cursor.execute(SQL.decode())
+        assert cursor.fetch_arrow_table().schema.types == [pa.string(), pa.int64()]
+        # Another connection has a session of its own.
+        with adbc.connect(server.url, db_kwargs=kept, autocommit=True) as other:
+            assert other.adbc_connection.get_option(f"{prefix}.compression") == "none"
+
+
+def test_a_session_has_the_form_that_it_chose_and_no_other_has(server: Server) -> None:
+    cookies = Cookies()
+    client = flight.FlightClient(server.url, middleware=[cookies])
+    other = flight.FlightClient(server.url, middleware=[Cookies()])
+    # {"native_types": bool_value true, "compression": string_value "zstd"}
+    body = b"\x0a\x12\x0a\x0cnative_types\x12\x02\x10\x01" + b"\x0a\x15\x0a\x0bcompression\x12\x06\x0a\x04zstd"
+    assert [bytes(result.body) for result in client.do_action(flight.Action("SetSessionOptions", body))] == [b""]
+    assert cookies.kept == {"coverline_form": "zstd.native.1"}
+    assert fetch(client, options(), options()).schema.types == [pa.string_view(), pa.int64()]
+    assert client.get_schema(flight.FlightDescriptor.for_command(SQL)).schema.types == [pa.string_view(), pa.int64()]
+    # What a call says goes before, and what another client chose is its own.
+    assert fetch(client, options(native_types="false", compression="none"), options()).schema.types == [pa.string(), pa.int64()]
+    assert fetch(other, options(), options()).schema.types == [pa.string(), pa.int64()]
+    list(client.do_action(flight.Action("CloseSession", b"")))
+    assert cookies.kept == {}
+    assert fetch(client, options(), options()).schema.types == [pa.string(), pa.int64()]
+    cookies.kept = {"coverline_form": "gzip"}
+    with pytest.raises(pa.ArrowInvalid, match="which this server did not give"):
+        fetch(client, options(), options())
