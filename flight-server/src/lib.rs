@@ -21,6 +21,7 @@ mod limits;
 mod metadata;
 mod pieces;
 mod query;
+mod reflection;
 pub mod server;
 mod service;
 mod session;

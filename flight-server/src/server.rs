@@ -23,6 +23,7 @@ use crate::engine::Engine;
 use crate::frame::FrameServer;
 use crate::limits;
 use crate::pieces::MessagePieces;
+use crate::reflection;
 use crate::service::CoverlineService;
 
 /// Why a server did not start or stopped.
@@ -42,6 +43,9 @@ pub enum ServeError {
     /// The transport failed.
     #[error("the server stopped: {0}")]
     Transport(#[from] tonic::transport::Error),
+    /// What the server says of itself cannot be read.
+    #[error("descriptors that were compiled in cannot be read: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
     /// The outcome of a commit is unknown, which only a fresh start can settle (C14).
     #[error(
         "{0}; the server has stopped: start it again, which verifies the log and takes what is in it for committed"
@@ -158,6 +162,8 @@ where
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<FrameServer>().await;
 
+    let reflection = reflection::services()?;
+
     let (draining, drain_started) = oneshot::channel::<()>();
     let alarm = engine.catalog().alarm().clone();
     let raised = alarm.clone();
@@ -187,6 +193,7 @@ where
         .max_concurrent_streams(limits::STREAMS_PER_CONNECTION_MAX)
         .http2_max_pending_accept_reset_streams(Some(limits::PENDING_RESET_STREAMS_MAX))
         .http2_max_local_error_reset_streams(Some(limits::LOCAL_RESET_STREAMS_MAX))
+        .add_routes(reflection)
         .add_service(service)
         .add_service(health_service)
         .serve_with_incoming_shutdown(incoming, stop);

@@ -13,13 +13,22 @@ use arrow_flight::sql::{
     CommandGetCrossReference, CommandGetDbSchemas, CommandGetExportedKeys, CommandGetImportedKeys,
     CommandGetPrimaryKeys, CommandGetTables, CommandGetXdbcTypeInfo, ProstMessageExt, SqlInfo,
 };
-use arrow_flight::{Empty, FlightDescriptor, FlightInfo, IpcMessage};
+use arrow_flight::{
+    Action, ActionType, Criteria, Empty, FlightData, FlightDescriptor, FlightEndpoint, FlightInfo,
+    HandshakeRequest, IpcMessage, Location, PollInfo, PutResult, SchemaResult, Ticket,
+};
 use common::{Server, path, prices};
 use futures::TryStreamExt;
 use prost::Message;
+use prost_reflect::{DescriptorPool, DynamicMessage};
+use prost_types::FileDescriptorProto;
 use serde_json::{Value, json};
 use tonic::Code;
 use tonic::transport::Channel;
+use tonic_reflection::pb::v1::ServerReflectionRequest;
+use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
 /// Reads the answer behind a FlightInfo and checks that its schema is the one announced.
 async fn read(client: &mut FlightSqlServiceClient<Channel>, info: FlightInfo) -> RecordBatch {
@@ -312,4 +321,112 @@ async fn every_listed_action_is_served_and_the_others_are_refused() {
     }
     assert_eq!(server.raw_action("CloseSession", Vec::new()).await.unwrap(), [vec![0x08, 0x01]]);
     server.stop().await;
+}
+
+/// What the server answers to a question about its services, by the newest version of the protocol.
+async fn reflected(server: &Server, question: MessageRequest) -> MessageResponse {
+    let mut client = ServerReflectionClient::new(server.channel.clone());
+    let request = ServerReflectionRequest { host: String::new(), message_request: Some(question) };
+    let mut answers =
+        client.server_reflection_info(futures::stream::iter([request])).await.unwrap().into_inner();
+    answers.try_next().await.unwrap().unwrap().message_response.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_server_says_what_it_speaks() {
+    let server = Server::start().await;
+    let MessageResponse::ListServicesResponse(listed) =
+        reflected(&server, MessageRequest::ListServices(String::new())).await
+    else {
+        panic!()
+    };
+    let names: Vec<_> = listed.service.iter().map(|service| service.name.as_str()).collect();
+    for name in [
+        "arrow.flight.protocol.FlightService",
+        "grpc.health.v1.Health",
+        "grpc.reflection.v1.ServerReflection",
+    ] {
+        assert!(names.contains(&name), "{names:?}");
+    }
+    let mut pool = DescriptorPool::global();
+    for symbol in ["arrow.flight.protocol.FlightService", "coverline.flight.v1.AppendCommand"] {
+        let question = MessageRequest::FileContainingSymbol(symbol.to_owned());
+        let MessageResponse::FileDescriptorResponse(found) = reflected(&server, question).await
+        else {
+            panic!("{symbol}")
+        };
+        let files = found.file_descriptor_proto.iter();
+        let files = files.map(|file| FileDescriptorProto::decode(file.as_slice()).unwrap());
+        pool.add_file_descriptor_protos(files).unwrap();
+    }
+    let service = pool.get_service_by_name("arrow.flight.protocol.FlightService").unwrap();
+    assert_eq!(service.methods().len(), 10);
+
+    // Messages of the library that speaks it have no field that the descriptors do not know, nor another type.
+    let descriptor =
+        FlightDescriptor { r#type: 1, cmd: vec![1].into(), path: vec!["a".to_owned()] };
+    let time = prost_types::Timestamp { seconds: 1, nanos: 2 };
+    let endpoint = FlightEndpoint {
+        ticket: Some(Ticket { ticket: vec![1].into() }),
+        location: vec![Location { uri: "grpc://a".to_owned() }],
+        expiration_time: Some(time),
+        app_metadata: vec![2].into(),
+    };
+    let info = FlightInfo {
+        schema: vec![1].into(),
+        flight_descriptor: Some(descriptor.clone()),
+        endpoint: vec![endpoint],
+        total_records: 3,
+        total_bytes: 4,
+        ordered: true,
+        app_metadata: vec![5].into(),
+    };
+    let poll = PollInfo {
+        info: Some(info),
+        flight_descriptor: Some(descriptor.clone()),
+        progress: Some(0.5),
+        expiration_time: Some(time),
+    };
+    let data = FlightData {
+        flight_descriptor: Some(descriptor),
+        data_header: vec![1].into(),
+        app_metadata: vec![2].into(),
+        data_body: vec![3].into(),
+    };
+    let action = Action { r#type: "a".to_owned(), body: vec![1].into() };
+    let kind = ActionType { r#type: "a".to_owned(), description: "b".to_owned() };
+    let hello = HandshakeRequest { protocol_version: 1, payload: vec![1].into() };
+    for (name, bytes) in [
+        ("PollInfo", poll.encode_to_vec()),
+        ("FlightData", data.encode_to_vec()),
+        ("Action", action.encode_to_vec()),
+        ("ActionType", kind.encode_to_vec()),
+        ("HandshakeRequest", hello.encode_to_vec()),
+        ("Criteria", Criteria { expression: vec![1].into() }.encode_to_vec()),
+        ("Result", arrow_flight::Result { body: vec![1].into() }.encode_to_vec()),
+        ("SchemaResult", SchemaResult { schema: vec![1].into() }.encode_to_vec()),
+        ("PutResult", PutResult { app_metadata: vec![1].into() }.encode_to_vec()),
+    ] {
+        let message = pool.get_message_by_name(&format!("arrow.flight.protocol.{name}")).unwrap();
+        let read = DynamicMessage::decode(message.clone(), bytes.as_slice()).unwrap();
+        assert_known(&read);
+        assert_eq!(read.fields().count(), message.fields().len(), "{name}");
+        assert_eq!(read.encode_to_vec(), bytes, "{name}");
+    }
+    server.stop().await;
+}
+
+/// Neither a message nor one in it has a field that its descriptor does not know.
+fn assert_known(message: &DynamicMessage) {
+    assert_eq!(message.unknown_fields().count(), 0, "{message}");
+    for (_, value) in message.fields() {
+        let inner: Vec<_> = match value {
+            prost_reflect::Value::Message(inner) => vec![inner],
+            prost_reflect::Value::List(all) => {
+                all.iter().filter_map(prost_reflect::Value::as_message).collect()
+            }
+            _ => Vec::new(),
+        };
+        inner.into_iter().for_each(assert_known);
+    }
 }

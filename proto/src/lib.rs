@@ -15,3 +15,6 @@ pub mod log {
 pub mod flight {
     include!(concat!(env!("OUT_DIR"), "/coverline.flight.v1.rs"));
 }
+
+/// Descriptors of what the server speaks, as an encoded `google.protobuf.FileDescriptorSet`: Arrow Flight, and [`flight`].
+pub const WIRE_DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/wire.bin"));
