@@ -3,6 +3,9 @@ but Substrait's own description of its messages."""
 
 from __future__ import annotations
 
+import base64
+import json
+from pathlib import Path
 from typing import Any
 
 import adbc_driver_manager
@@ -90,3 +93,39 @@ def test_a_plan_is_prepared_like_a_query(cursor: Any, things: str) -> None:
 def test_what_is_refused_says_why(cursor: Any, sent: bytes, refused: str) -> None:
     with pytest.raises(adbc_driver_manager.Error, match=refused):
         cursor.execute(sent)
+
+
+# What Ibis 9.5 writes through ibis-substrait 4.0 for expressions over a table of these columns; the statements that say the same.
+IBIS_PLANS = json.loads(Path(__file__).with_name("ibis_plans.json").read_text())
+IBIS_STATEMENTS = {
+    "rows above a value": "SELECT * FROM prices WHERE close > 1.5",
+    "a column and an expression": "SELECT symbol, close * 2 AS twice FROM prices",
+    "aggregates of each symbol": "SELECT symbol, count(*) AS n, max(close) AS top, sum(close) AS s FROM prices GROUP BY symbol",
+    "the greatest three": "SELECT * FROM prices ORDER BY close DESC NULLS FIRST, symbol LIMIT 3",
+    "counts of the rows above a filter, in order": (
+        "SELECT symbol, count(*) AS n FROM prices WHERE symbol = 'A' OR close < 3 GROUP BY symbol ORDER BY symbol"
+    ),
+}
+
+
+@pytest.mark.parametrize("what", IBIS_STATEMENTS)
+def test_a_plan_of_ibis_gives_the_rows_of_its_statement(cursor: Any, what: str) -> None:
+    cursor.execute(
+        "CREATE TABLE prices (ts TIMESTAMP NOT NULL, symbol TEXT NOT NULL, close DOUBLE) "
+        "WITH (index_column = 'ts', bucket = '1h', entity_columns = 'symbol')"
+    )
+    try:
+        cursor.execute(
+            "INSERT INTO prices VALUES ('2026-01-01 00:00:00', 'A', 1), ('2026-01-01 01:00:00', 'A', 2), "
+            "('2026-01-01 00:00:00', 'B', 3.5), ('2026-01-01 05:00:00', 'C', NULL)"
+        )
+        answers = []
+        for query in (base64.b64decode(IBIS_PLANS[what]), IBIS_STATEMENTS[what]):
+            cursor.execute(query)
+            answers.append(cursor.fetch_arrow_table())
+        found, expected = answers
+        assert found.column_names == expected.column_names
+        rows = [table.to_pylist() if "order" in what or "greatest" in what else sorted(map(str, table.to_pylist())) for table in answers]
+        assert rows[0] == rows[1] != []
+    finally:
+        cursor.execute("DROP TABLE prices")

@@ -114,7 +114,7 @@ pub(crate) fn check(sql: &str) -> Result<Gated, Status> {
     let common_tables = common_tables(&statement)?;
     let past_tables = as_of::rename(&mut statement, &common_tables)?;
     asof::nest(&mut statement)?;
-    zone::place(&mut statement);
+    zone::place(&mut statement)?;
     let repeats = repeats::rename(&mut statement);
     let mut names = Names::of(&statement)?;
     names.function_tables.retain(|table| !past_tables.contains_key(table));
