@@ -56,7 +56,8 @@ impl OptimizerRule for LatestRows {
     }
 }
 
-/// An aggregation that asks for one row of each entity, or for both ends, over less; `None` for any other, or when there is nothing to change.
+/// An aggregation that asks for one row of each entity, or for both ends, over less; `None` for any other, or when there is nothing
+/// to change.
 fn rewritten(aggregation: &Aggregate) -> Result<Option<LogicalPlan>> {
     let Some(shown) = Shown::by(&aggregation.input) else { return Ok(None) };
     let provider = source_as_provider(&shown.scan.source)?;

@@ -144,7 +144,7 @@ impl TableProvider for EntityTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let rows = EntityRows {
+        let rows = AnswerRows {
             table: Arc::clone(&self.table),
             make: Arc::clone(&self.make),
             schema: Arc::clone(&self.schema),
@@ -157,7 +157,7 @@ impl TableProvider for EntityTable {
 }
 
 /// An answer that is yet to be made.
-struct EntityRows {
+struct AnswerRows {
     table: Arc<CoveredTable>,
     make: Arc<Make>,
     schema: SchemaRef,
@@ -166,9 +166,9 @@ struct EntityRows {
     limit: Option<usize>,
 }
 
-impl fmt::Debug for EntityRows {
+impl fmt::Debug for AnswerRows {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EntityRows")
+        f.debug_struct("AnswerRows")
             .field("table", &self.table.name)
             .field("version", &self.table.snapshot.version)
             .field("picks", &self.picks)
@@ -177,7 +177,7 @@ impl fmt::Debug for EntityRows {
     }
 }
 
-impl PartitionStream for EntityRows {
+impl PartitionStream for AnswerRows {
     fn schema(&self) -> &SchemaRef {
         &self.schema
     }
