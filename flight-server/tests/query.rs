@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, TimeUnit};
+use arrow::util::display::array_value_to_string;
 use arrow_flight::error::FlightError;
 use arrow_flight::sql::client::{FlightSqlServiceClient, PreparedStatement};
 use arrow_flight::{FlightDescriptor, FlightInfo, Ticket};
@@ -54,6 +55,16 @@ impl TestServer {
         drop(self.stop.take());
         self.serving.take().unwrap().await.unwrap();
     }
+}
+
+fn names_of(schema: &Schema) -> String {
+    schema.fields().iter().map(|field| field.name().as_str()).collect::<Vec<_>>().join(" ")
+}
+
+fn first_row(batches: &[RecordBatch]) -> String {
+    let values =
+        batches[0].columns().iter().map(|column| array_value_to_string(column, 0).unwrap());
+    values.collect::<Vec<_>>().join(" ")
 }
 
 async fn fetch(client: &mut Client, info: &FlightInfo) -> Result<Vec<RecordBatch>, FlightError> {
@@ -587,25 +598,26 @@ async fn columns_may_repeat() {
             "1 1 1",
         ),
         ("SELECT b AS a, a FROM t ORDER BY t.a", "a a", "10 1"),
+        (
+            "SELECT *, b + 1 AS b, a AS a, 3 AS c FROM t WHERE b > 10",
+            "a b A b b a c",
+            "2 20 200 21 2 3",
+        ),
+        ("SELECT *, b + 1 AS c FROM t ORDER BY c DESC", "a b A b c", "2 20 200 21"),
     ] {
         let info = client
             .execute(sql.to_owned(), None)
             .await
             .unwrap_or_else(|error| panic!("{sql}: {error}"));
         let announced = info.clone().try_decode_schema().unwrap();
-        let mut shown: Vec<&str> = Vec::new();
-        shown.extend(announced.fields().iter().map(|field| field.name().as_str()));
-        assert_eq!(shown.join(" "), names, "{sql}");
+        assert_eq!(names_of(&announced), names, "{sql}");
         let mut prepared = client.prepare(sql.to_owned(), None).await.unwrap();
         assert_eq!(prepared.dataset_schema().unwrap(), &announced, "{sql}");
         let again = prepared.execute().await.unwrap();
         for info in [info, again] {
             let batches = fetch(&mut client, &info).await.unwrap();
-            let values = batches[0]
-                .columns()
-                .iter()
-                .map(|column| arrow::util::display::array_value_to_string(column, 0).unwrap());
-            assert_eq!(values.collect::<Vec<_>>().join(" "), first, "{sql}");
+            assert_eq!(batches[0].schema().as_ref(), &announced, "{sql}");
+            assert_eq!(first_row(&batches), first, "{sql}");
         }
         let explained = rows(&mut client, &format!("EXPLAIN {sql}")).await;
         assert!(explained.contains("plan"), "{sql}");
@@ -613,14 +625,22 @@ async fn columns_may_repeat() {
     // A table and a subquery have no two columns of one name.
     refused(&mut client, "SELECT a FROM (SELECT a, a FROM t) x", Code::InvalidArgument).await;
     refused(&mut client, "CREATE TABLE u AS SELECT a, a FROM t", Code::InvalidArgument).await;
-    let mut bound =
-        client.prepare("SELECT $1, a, $1, a FROM t WHERE a = $1".to_owned(), None).await.unwrap();
-    let one: ArrayRef = Arc::new(Int64Array::from(vec![2]));
-    bound.set_parameters(RecordBatch::try_from_iter([("1", one)]).unwrap()).unwrap();
-    let info = bound.execute().await.unwrap();
-    let batches = fetch(&mut client, &info).await.unwrap();
-    assert_eq!(batches[0].schema().field(1).name(), "a");
-    assert_eq!(batches[0].schema().field(3).name(), "a");
-    assert_eq!(batches[0].num_columns(), 4);
+    // Which of the two orders the rows nobody can tell.
+    refused(&mut client, "SELECT *, 2 AS a FROM t ORDER BY a", Code::InvalidArgument).await;
+    for (sql, names, first) in [
+        ("SELECT $1, a, $1, a FROM t WHERE a = $1", "$1 a $1 a", "2 2 2 2"),
+        ("SELECT $1 + a, $1 + a FROM t WHERE a = $1", "$1 + t.a $1 + t.a", "4 4"),
+        ("SELECT *, $1 AS a FROM t WHERE a = $1", "a b A b a", "2 20 200 2"),
+    ] {
+        let mut bound = client.prepare(sql.to_owned(), None).await.unwrap();
+        assert_eq!(names_of(bound.dataset_schema().unwrap()), names, "{sql}");
+        let one: ArrayRef = Arc::new(Int64Array::from(vec![2]));
+        bound.set_parameters(RecordBatch::try_from_iter([("1", one)]).unwrap()).unwrap();
+        let info = bound.execute().await.unwrap();
+        assert_eq!(names_of(&info.clone().try_decode_schema().unwrap()), names, "{sql}");
+        let batches = fetch(&mut client, &info).await.unwrap();
+        assert_eq!(names_of(&batches[0].schema()), names, "{sql}");
+        assert_eq!(first_row(&batches), first, "{sql}");
+    }
     server.finish().await;
 }

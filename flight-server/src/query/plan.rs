@@ -37,13 +37,16 @@ pub(crate) struct Prepared {
 /// The plan of a query, and its optimised form once somebody needed it.
 #[derive(Debug, Clone)]
 pub(crate) struct QueryPlan {
-    logical: LogicalPlan,
+    /// Before values took the place of parameters, which the names of columns follow.
+    written: Arc<LogicalPlan>,
+    logical: Arc<LogicalPlan>,
     optimized: Arc<OnceLock<LogicalPlan>>,
 }
 
 impl From<LogicalPlan> for QueryPlan {
     fn from(logical: LogicalPlan) -> Self {
-        Self { logical, optimized: Arc::default() }
+        let logical = Arc::new(logical);
+        Self { written: Arc::clone(&logical), logical, optimized: Arc::default() }
     }
 }
 
@@ -61,7 +64,8 @@ impl QueryPlan {
         if values.is_empty() {
             return Ok(self.clone());
         }
-        bind(&self.logical, values).map(Self::from)
+        let logical = Arc::new(bind(&self.logical, values)?);
+        Ok(Self { written: Arc::clone(&self.written), logical, optimized: Arc::default() })
     }
 
     fn optimize(&self, state: &SessionState) -> Result<&LogicalPlan, Status> {
@@ -208,7 +212,7 @@ impl Prepared {
 
     /// The schema of a plan with the names that the client sees.
     pub(crate) fn shown(&self, schema: &SchemaRef, plan: &QueryPlan) -> SchemaRef {
-        shown::schema(schema, &plan.logical, &self.gated.repeats)
+        shown::schema(schema, &plan.written, &self.gated.repeats)
     }
 
     /// Starts a query; also returns the schema that its batches will have for the client.

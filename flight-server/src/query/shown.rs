@@ -9,7 +9,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan};
 
 use crate::query::gate::Repeats;
 
-/// The schema that the client sees of a plan with this schema.
+/// The schema that the client sees of a plan with this schema, by the plan as it was written.
 pub(crate) fn schema(schema: &SchemaRef, plan: &LogicalPlan, repeats: &Repeats) -> SchemaRef {
     if repeats.is_empty() {
         return Arc::clone(schema);

@@ -1,13 +1,16 @@
-//! Columns of an answer that have one name: `SELECT price, price`, `SELECT *, price`, `SELECT count(*), count(*)`.
+//! Columns of an answer that have one name: `SELECT price, price`, `SELECT *, price`, `SELECT *, 2 AS price`,
+//! `SELECT count(*), count(*)`.
 //!
 //! Answers may have such columns, plans may not. So the later ones get names of their own here, which `query::shown` takes back from
 //! what the client sees. Only the columns of the statement itself: a subquery or a table has no two columns of one name.
 
 use std::collections::{BTreeMap, HashSet};
+use std::ops::ControlFlow;
 
 use datafusion::sql::parser::Statement as DfStatement;
 use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, Select, SelectItem, SetExpr, Statement as SqlStatement,
+    Expr, Ident, Query, Select, SelectItem, SetExpr, Statement as SqlStatement, Visit,
+    visit_expressions,
 };
 
 /// Names given to columns, and the names that they have in the answer: those as written, or what their expressions are called.
@@ -22,7 +25,7 @@ pub(super) fn rename(statement: &mut DfStatement) -> Repeats {
     match statement {
         DfStatement::Statement(statement) => {
             if let SqlStatement::Query(query) = statement.as_mut() {
-                body(&mut query.body, &mut repeats);
+                answer(query, &Mentioned::new(), &mut repeats);
             }
         }
         DfStatement::Explain(explain) => return rename(&mut explain.statement),
@@ -32,23 +35,51 @@ pub(super) fn rename(statement: &mut DfStatement) -> Repeats {
     repeats
 }
 
-fn body(set: &mut SetExpr, repeats: &mut Repeats) {
+fn answer(query: &mut Query, outside: &Mentioned, repeats: &mut Repeats) {
+    let mut mentioned = mentioned(&query.order_by);
+    mentioned.extend(outside.iter().cloned());
+    body(&mut query.body, &mentioned, repeats);
+}
+
+fn body(set: &mut SetExpr, mentioned: &Mentioned, repeats: &mut Repeats) {
     match set {
-        SetExpr::Select(select) => items(select, repeats),
-        SetExpr::Query(query) => body(&mut query.body, repeats),
+        SetExpr::Select(select) => items(select, mentioned, repeats),
+        SetExpr::Query(query) => answer(query, mentioned, repeats),
         SetExpr::SetOperation { left, right, .. } => {
-            body(left, repeats);
-            body(right, repeats);
+            body(left, mentioned, repeats);
+            body(right, mentioned, repeats);
         }
         _ => {}
     }
 }
 
-fn items(select: &mut Select, repeats: &mut Repeats) {
+/// Names by which clauses may mean columns of the answer, so that no column may lose them.
+type Mentioned = HashSet<String>;
+
+fn mentioned(clause: &impl Visit) -> Mentioned {
+    let mut names = Mentioned::new();
+    let _: ControlFlow<()> = visit_expressions(clause, |expr| {
+        if let Expr::Identifier(name) = expr {
+            names.insert(folded(name));
+        }
+        ControlFlow::Continue(())
+    });
+    names
+}
+
+fn items(select: &mut Select, outside: &Mentioned, repeats: &mut Repeats) {
     let is_wildcard = |item: &SelectItem| {
         matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..))
     };
     let has_wildcard = select.projection.iter().any(is_wildcard);
+    let mut kept = Mentioned::new();
+    if has_wildcard {
+        kept = mentioned(&select.group_by);
+        kept.extend(mentioned(&select.having));
+        kept.extend(mentioned(&select.qualify));
+        kept.extend(mentioned(&select.distinct));
+        kept.extend(outside.iter().cloned());
+    }
     let mut seen = Seen::default();
     for item in &mut select.projection {
         let (expr, name) = match item {
@@ -60,7 +91,7 @@ fn items(select: &mut Select, repeats: &mut Repeats) {
         let repeats_one = match (&column, &name) {
             // What a wildcard stands for is not known here.
             (Some(parts), _) => seen.column(parts) || has_wildcard,
-            (None, Some(name)) => seen.alias(name),
+            (None, Some(name)) => seen.alias(name) || has_wildcard && !kept.contains(name),
             (None, None) => seen.takes(Key::Expr(expr.to_string().to_lowercase())),
         };
         if repeats_one {
