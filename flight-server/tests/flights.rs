@@ -9,6 +9,7 @@ use std::sync::Arc;
 use arrow::array::{AsArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{Int64Type, Schema};
 use arrow_flight::error::FlightError;
+use arrow_flight::flight_service_client::FlightServiceClient;
 use arrow_flight::sql::client::FlightSqlServiceClient;
 use arrow_flight::sql::{
     ActionCancelQueryRequest, ActionCancelQueryResult, ActionClosePreparedStatementRequest,
@@ -17,14 +18,14 @@ use arrow_flight::sql::{
     DoPutUpdateResult, ProstMessageExt, SqlInfo,
 };
 use arrow_flight::{
-    CancelFlightInfoRequest, CancelStatus, FlightClient, FlightDescriptor, FlightInfo,
+    Action, CancelFlightInfoRequest, CancelStatus, FlightClient, FlightDescriptor, FlightInfo,
     RenewFlightEndpointRequest, Ticket,
 };
 use bytes::Bytes;
 use common::{Server, messages, path, prices};
 use futures::{TryStreamExt, stream};
 use prost::Message;
-use tonic::Code;
+use tonic::{Code, Request};
 
 /// Rows without end, and none for a long time.
 const ENDLESS: &str = "SELECT value FROM generate_series(1, 9000000000000000)";
@@ -325,6 +326,8 @@ async fn values(server: &Server, info: &FlightInfo) -> Vec<Vec<i64>> {
     for endpoint in &info.endpoint {
         let rows = flight(server).do_get(endpoint.ticket.clone().unwrap()).await.unwrap();
         let batches: Vec<RecordBatch> = rows.try_collect().await.unwrap();
+        let announced = info.clone().try_decode_schema().unwrap();
+        assert!(batches.iter().all(|batch| batch.schema().as_ref() == &announced));
         let columns = batches.iter().map(|batch| batch.column(0).as_primitive::<Int64Type>());
         all.push(columns.flat_map(|column| column.values().to_vec()).collect());
     }
@@ -363,6 +366,8 @@ async fn a_result_comes_in_as_many_endpoints_as_are_asked_for_and_is_the_same() 
         (whole, true),
         ("SELECT n FROM t", false),
         ("SELECT n AS m FROM (SELECT * FROM t WHERE v < 9) AS s ORDER BY m, v", true),
+        ("SELECT n, v, n, v + 1, v + 1 FROM t ORDER BY n", true),
+        ("SELECT *, v + 1 AS v FROM t ORDER BY t.n", true),
     ] {
         for count in [2, 3, 7, 64] {
             let info = info(sql, &count.to_string()).await.unwrap();
@@ -411,5 +416,63 @@ async fn a_result_comes_in_as_many_endpoints_as_are_asked_for_and_is_the_same() 
     for wrong in ["0", "65", "-1", "many"] {
         assert_eq!(code(&info(whole, wrong).await.unwrap_err()), Code::InvalidArgument, "{wrong}");
     }
+    server.stop().await;
+}
+
+/// A `SetSessionOptionsRequest` with one option, a text.
+fn session_option(name: &str, text: &str) -> Vec<u8> {
+    let field =
+        |tag: u8, body: &[u8]| [&[tag << 3 | 2, u8::try_from(body.len()).unwrap()], body].concat();
+    let value = field(1, text.as_bytes());
+    field(1, &[field(1, name.as_bytes()), field(2, &value)].concat())
+}
+
+/// The cookies that a client with these ones is told to keep.
+async fn set_option(server: &Server, kept: &str, name: &str, text: &str) -> (String, Vec<u8>) {
+    let mut request = Request::new(Action::new("SetSessionOptions", session_option(name, text)));
+    request.metadata_mut().insert("cookie", kept.parse().unwrap());
+    let mut client = FlightServiceClient::new(server.channel.clone());
+    let response = client.do_action(request).await.unwrap();
+    let cookie = response.metadata().get("set-cookie").map(|value| value.to_str().unwrap());
+    let cookie = cookie.and_then(|value| value.split(';').next()).unwrap_or_default().to_owned();
+    let results: Vec<_> = response.into_inner().try_collect().await.unwrap();
+    (cookie, results[0].body.to_vec())
+}
+
+/// Options add up in the cookie, which is all that a session is: it goes on over another connection and another server.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_divides_results_among_the_endpoints_it_asked_for() {
+    let server = Server::start().await;
+    for sql in [
+        "CREATE TABLE t (n BIGINT NOT NULL) WITH (index_column = 'n', bucket = '1')",
+        "INSERT INTO t SELECT value FROM generate_series(0, 99)",
+        "INSERT INTO t SELECT value FROM generate_series(100, 199)",
+    ] {
+        info(&server, sql).await;
+    }
+    let (cookie, answer) = set_option(&server, "", "compression", "lz4").await;
+    assert_eq!((cookie.as_str(), answer), ("coverline_form=lz4.portable.1", Vec::new()));
+    let (cookie, answer) = set_option(&server, &cookie, "endpoints", "2").await;
+    assert_eq!((cookie.as_str(), answer), ("coverline_form=lz4.portable.2", Vec::new()));
+    let (refused, answer) = set_option(&server, &cookie, "endpoints", "65").await;
+    assert!(refused.is_empty() || refused == cookie, "{refused}");
+    assert!(!answer.is_empty(), "the answer says which option is wrong");
+
+    let ordered = async |cookie: Option<&str>| {
+        let mut client = flight(&server);
+        if let Some(cookie) = cookie {
+            client.add_header("cookie", cookie).unwrap();
+        }
+        let sql = FlightDescriptor::new_cmd("SELECT n FROM t ORDER BY n");
+        client.get_flight_info(sql).await
+    };
+    let expected: Vec<i64> = (0..200).collect();
+    for (cookie, endpoints) in [(Some(cookie.as_str()), 2), (None, 1)] {
+        let info = ordered(cookie).await.unwrap();
+        assert_eq!(info.endpoint.len(), endpoints);
+        assert_eq!(values(&server, &info).await.concat(), expected);
+    }
+    let forged = ordered(Some("coverline_form=lz4.portable.65")).await.unwrap_err();
+    assert_eq!(code(&forged), Code::InvalidArgument);
     server.stop().await;
 }
