@@ -7,24 +7,26 @@ server_wait_seconds_max=60
 server_memory_kib_max=12000000
 # In memory where that is possible: clients are under test here, not disks.
 scratch=$(mktemp -d -p /dev/shm 2> /dev/null || mktemp -d)
-server_pid=
-secured_pid=
+# Processes and folders of the servers that run.
+declare -A servers=()
 server_out=
-# An authority that nobody else trusts, and a certificate of it for 127.0.0.1.
+# Authorities that nobody else trusts, and certificates of theirs: one for 127.0.0.1, one of a client.
 tls=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../flight-server/tests/tls" && pwd)
 
-# Starts two servers on free ports over empty folders: COVERLINE_ADDRESS is the HOST:PORT of one, and COVERLINE_TLS_ADDRESS of one
-# that speaks TLS, with a certificate of the authority in the file COVERLINE_TLS_AUTHORITY.
+# Starts three servers on free ports over empty folders: COVERLINE_ADDRESS is the HOST:PORT of one, COVERLINE_TLS_ADDRESS of one that
+# speaks TLS, with a certificate of the authority in the file COVERLINE_TLS_AUTHORITY, and COVERLINE_MTLS_ADDRESS of one that does so,
+# too, and serves only who shows the certificate in COVERLINE_MTLS_CERTIFICATE, whose key is in COVERLINE_MTLS_KEY.
 start_server() {
+  local shown=(--tls-cert "$tls/server.pem" --tls-key "$tls/server.key")
   launch root grpc
-  server_pid=$launched_pid
   export COVERLINE_ADDRESS=$launched_address
-  launch secured grpc+tls --tls-cert "$tls/server.pem" --tls-key "$tls/server.key"
-  secured_pid=$launched_pid
+  launch secured grpc+tls "${shown[@]}"
   export COVERLINE_TLS_ADDRESS=$launched_address COVERLINE_TLS_AUTHORITY=$tls/ca.pem
+  launch closed grpc+tls "${shown[@]}" --tls-client-ca "$tls/client-ca.pem"
+  export COVERLINE_MTLS_ADDRESS=$launched_address COVERLINE_MTLS_CERTIFICATE=$tls/client.pem COVERLINE_MTLS_KEY=$tls/client.key
 }
 
-# launch FOLDER SCHEME ARGUMENT...: sets launched_pid and launched_address.
+# launch FOLDER SCHEME ARGUMENT...: sets launched_address.
 launch() {
   local folder=$1 scheme=$2 line=""
   shift 2
@@ -33,25 +35,27 @@ launch() {
     ulimit -v "$server_memory_kib_max"
     exec "$COVERLINE_BIN" serve --listen 127.0.0.1:0 --data-dir "$scratch/$folder" "$@" 2> "$scratch/$folder.log"
   )
-  launched_pid=$!
+  local pid=$!
   read -r -t "$server_wait_seconds_max" line <&"$server_out" || true
   if [[ $line != "listening on $scheme://"* ]]; then
     echo "the server said \"$line\" instead of where it listens; its log:" >&2
     cat "$scratch/$folder.log" >&2
-    kill -KILL "$launched_pid" 2> /dev/null || true
+    kill -KILL "$pid" 2> /dev/null || true
     return 1
   fi
+  servers[$pid]=$folder
   launched_address=${line#"listening on $scheme://"}
 }
 
-# Stops both in order. Fails if one died before, or stops with an error.
+# Stops all in order. Fails if one died before, or stops with an error.
 stop_server() {
-  local pid
-  for pid in "$server_pid" "$secured_pid"; do kill -TERM "$pid" || echo "a server had died" >&2; done
-  finish "$server_pid" root
-  server_pid=
-  finish "$secured_pid" secured
-  secured_pid=
+  local pid failed=0
+  for pid in "${!servers[@]}"; do kill -TERM "$pid" || echo "a server had died" >&2; done
+  for pid in "${!servers[@]}"; do
+    finish "$pid" "${servers[$pid]}" || failed=1
+    unset "servers[$pid]"
+  done
+  return "$failed"
 }
 
 finish() {
@@ -66,7 +70,7 @@ finish() {
 
 clean_up() {
   local pid
-  for pid in $server_pid $secured_pid; do kill -KILL "$pid" 2> /dev/null || true; done
+  for pid in "${!servers[@]}"; do kill -KILL "$pid" 2> /dev/null || true; done
   rm -rf "$scratch"
 }
 trap clean_up EXIT

@@ -46,7 +46,7 @@ class Server:
         assert self.process.stdout is not None
         ready, _, _ = select.select([self.process.stdout], [], [], READY_SECONDS_MAX)
         line = self.process.stdout.readline().decode().strip() if ready else ""
-        if not line.startswith("listening on grpc://"):
+        if not line.startswith("listening on grpc"):
             self.process.kill()
             log = Path(self._log.name).read_text()[-2000:]
             pytest.fail(f'the server said "{line}" instead of where it listens; its log: {log}')

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import decimal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -151,3 +152,23 @@ def test_urls_say_how_to_connect() -> None:
     assert address == "grpc+tls://db:7"
     assert options["db_kwargs"] == {"username": "me", "password": "p:w"}
     assert dialect.create_connect_args(sa.make_url("coverline://"))[0] == ["grpc://127.0.0.1:50051"]
+
+
+def test_an_engine_encrypts_and_shows_a_certificate(tmp_path: Path) -> None:
+    files = Path(__file__).resolve().parents[3] / "flight-server" / "tests" / "tls"
+    own = ("--tls-cert", str(files / "server.pem"), "--tls-key", str(files / "server.key"))
+    server = Server(tmp_path / "root", *own, "--tls-client-ca", str(files / "client-ca.pem"))
+    try:
+        url = server.url.replace("grpc+tls://", "coverline://") + f"?tls=true&tls_root_certs={files / 'ca.pem'}"
+        engine = sa.create_engine(f"{url}&cert_chain={files / 'client.pem'}&private_key={files / 'client.key'}")
+        with engine.connect() as connection:
+            assert connection.execute(sa.text("SELECT 41 + 1")).scalar() == 42
+        engine.dispose()
+        # Who shows none, or one of another authority, is not served.
+        for shown in ("", f"&cert_chain={files / 'server.pem'}&private_key={files / 'server.key'}"):
+            with pytest.raises(sa.exc.DBAPIError), sa.create_engine(url + shown).connect() as connection:
+                connection.execute(sa.text("SELECT 1"))
+        with pytest.raises(FileNotFoundError, match="absent.pem"):
+            sa.create_engine(f"{url}&cert_chain={files / 'absent.pem'}").connect()
+    finally:
+        assert server.stop() == 0

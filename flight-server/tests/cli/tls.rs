@@ -2,7 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use futures::TryStreamExt;
 use tempfile::TempDir;
+use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
+use tonic_reflection::pb::v1::ServerReflectionRequest;
+use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
 use crate::place::{Ended, Server, coverline, run};
 
@@ -15,6 +21,28 @@ fn pem(name: &str) -> PathBuf {
 fn query(url: &str, trusted: &Path) -> Ended {
     let arguments = ["query", "SELECT 41 + 1 AS n", "--format", "csv", "--server", url];
     Ended::of(coverline().args(arguments).env("COVERLINE_TLS_CA", trusted))
+}
+
+/// The services that a server lists by reflection, asked as `grpcurl` asks.
+fn services(url: &str) -> Vec<String> {
+    let authority = Certificate::from_pem(std::fs::read(pem("ca.pem")).unwrap());
+    let trusting = ClientTlsConfig::new().ca_certificate(authority);
+    let url = url.replace("grpc+tls", "https");
+    let listed = async {
+        let endpoint = Endpoint::from_shared(url).unwrap().tls_config(trusting).unwrap();
+        let mut client = ServerReflectionClient::new(endpoint.connect().await.unwrap());
+        let question = Some(MessageRequest::ListServices(String::new()));
+        let request = ServerReflectionRequest { host: String::new(), message_request: question };
+        let requests = futures::stream::iter([request]);
+        let mut answers = client.server_reflection_info(requests).await.unwrap().into_inner();
+        answers.try_next().await.unwrap().unwrap().message_response.unwrap()
+    };
+    match tokio::runtime::Runtime::new().unwrap().block_on(listed) {
+        MessageResponse::ListServicesResponse(listed) => {
+            listed.service.into_iter().map(|service| service.name).collect()
+        }
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]
@@ -33,6 +61,7 @@ fn a_server_with_a_certificate_is_spoken_to_in_tls_and_in_nothing_else() {
     let plain = server.url.replace("grpc+tls", "grpc");
     query(&plain, &pem("ca.pem")).expect_error(1, &[]);
     query(&server.url, &pem("absent.pem")).expect_error(1, &["absent.pem"]);
+    assert!(services(&server.url).contains(&"arrow.flight.protocol.FlightService".to_owned()));
     // Whoever fails so disturbs nobody.
     assert_eq!(query(&server.url, &pem("ca.pem")).expect(0).text(), "n\n42\n");
     server.stop();

@@ -182,4 +182,24 @@ func TestTLS(t *testing.T) {
 		defer func() { must(t, db.Close()) }()
 		equal(t, "answer", scanOne[int64](t, db, "SELECT 41 + 1"), 42)
 	})
+	t.Run("a server that wants a certificate serves who shows one", func(t *testing.T) {
+		address := os.Getenv("COVERLINE_MTLS_ADDRESS")
+		if address == "" {
+			t.Fatal("COVERLINE_MTLS_ADDRESS is not set; tests/run go sets it")
+		}
+		shown, err := tls.LoadX509KeyPair(os.Getenv("COVERLINE_MTLS_CERTIFICATE"), os.Getenv("COVERLINE_MTLS_KEY"))
+		must(t, err)
+		for _, certificates := range [][]tls.Certificate{nil, {shown}} {
+			config := &tls.Config{RootCAs: trusted, Certificates: certificates}
+			client, err := flightsql.NewClient(address, nil, nil, grpc.WithTransportCredentials(credentials.NewTLS(config)))
+			must(t, err)
+			defer func() { must(t, client.Close()) }()
+			if certificates == nil {
+				_, err = client.Execute(t.Context(), "SELECT 1")
+				equal(t, "code", status.Code(err), codes.Unavailable)
+			} else {
+				equal(t, "answer", query(t, client, "SELECT 41 + 1")[0][0], "42")
+			}
+		}
+	})
 }

@@ -90,6 +90,74 @@ class JdbcTest {
   }
 
   @Test
+  @DisplayName("shows its certificate to a server that serves nobody without one")
+  void connectsWithACertificate() throws SQLException {
+    String url = "jdbc:arrow-flight-sql://" + Server.closed() + "/";
+    Properties shown = new Properties();
+    shown.put("tlsRootCerts", Server.authority());
+    assertThrows(
+        SQLException.class,
+        () -> {
+          try (Connection stranger = DriverManager.getConnection(url, shown)) {
+            only(stranger, "SELECT 1");
+          }
+        });
+    shown.put("clientCertificate", Server.certificate());
+    shown.put("clientKey", Server.key());
+    try (Connection other = DriverManager.getConnection(url, shown)) {
+      assertEquals(42, only(other, "SELECT 41 + 1"));
+    }
+  }
+
+  @Test
+  @DisplayName("asks for several endpoints by a property, which the driver sends as a header, and reads all of them in their order")
+  void readsAllEndpoints() throws SQLException {
+    String table = Server.pricesTable(connection);
+    for (int part = 0; part < 4; part++) {
+      String hours = part * 1000 + 1 + ", " + (part + 1) * 1000;
+      Server.update(
+          connection,
+          "INSERT INTO " + table + " SELECT to_timestamp(i * 3600), 'A' || (i % 2), i FROM generate_series(" + hours + ") AS s(i)");
+    }
+    String sql = "SELECT ts, symbol, close FROM " + table + " ORDER BY ts";
+    String expected = printed(connection, sql);
+    assertEquals(4000, expected.lines().count());
+    try (Connection other = DriverManager.getConnection(Server.jdbcUrl() + "&x-coverline-endpoints=8")) {
+      assertEquals(expected, printed(other, sql));
+    }
+  }
+
+  @Test
+  @DisplayName("limit: compressed results need a module that the driver does not bring, which it says; the connection goes on without")
+  void readsNoCompressedResults() throws SQLException {
+    for (String codec : new String[] {"lz4", "zstd"}) {
+      try (Connection other = DriverManager.getConnection(Server.jdbcUrl() + "&x-coverline-compression=" + codec)) {
+        SQLException limit = assertThrows(SQLException.class, () -> printed(other, "SELECT value FROM generate_series(1, 5000)"));
+        assertTrue(limit.getMessage().contains("arrow-compression"), limit.getMessage());
+      }
+    }
+    try (Connection other = DriverManager.getConnection(Server.jdbcUrl() + "&x-coverline-compression=gzip")) {
+      SQLException refused = assertThrows(SQLException.class, () -> only(other, "SELECT 1"));
+      assertTrue(refused.getMessage().contains("gzip"), refused.getMessage());
+    }
+  }
+
+  /** All values of all rows, in their order. */
+  private static String printed(Connection connection, String sql) throws SQLException {
+    StringBuilder printed = new StringBuilder();
+    try (Statement statement = connection.createStatement();
+        ResultSet rows = statement.executeQuery(sql)) {
+      int columns = rows.getMetaData().getColumnCount();
+      while (rows.next()) {
+        for (int column = 1; column <= columns; column++) {
+          printed.append(rows.getString(column)).append(column == columns ? '\n' : ' ');
+        }
+      }
+    }
+    return printed.toString();
+  }
+
+  @Test
   @DisplayName("chooses the catalog at connect; a wrong one is refused")
   void choosesTheCatalog() throws SQLException {
     Connection other = DriverManager.getConnection(Server.jdbcUrl() + "&catalog=coverline");

@@ -32,6 +32,21 @@ final class Server {
     return told("COVERLINE_TLS_AUTHORITY");
   }
 
+  /** HOST:PORT of one that does, too, and serves only who shows a certificate. */
+  static String closed() {
+    return told("COVERLINE_MTLS_ADDRESS");
+  }
+
+  /** A file: the certificate that it wants to see. */
+  static String certificate() {
+    return told("COVERLINE_MTLS_CERTIFICATE");
+  }
+
+  /** A file: the key of that certificate. */
+  static String key() {
+    return told("COVERLINE_MTLS_KEY");
+  }
+
   private static String told(String name) {
     String value = System.getenv(name);
     assertTrue(value != null && !value.isEmpty(), name + " is not set; tests/run java sets it");
