@@ -18,7 +18,7 @@ use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionConfig;
 use table_core::clock::{Clock, SystemClock};
 use table_core::datafusion::{
-    AsofFilters, DayFilters, EntityCounts, GapFilling, LatestRows, MergeSegments, OneWayFilters,
+    AsofFilters, DayFilters, EntitiesFromCoverage, GapFilling, MergeSegments, OneWayFilters,
     PhysicalPlans, ReadEnds, SnapshotSource, SortKeysOnce, TABLE_STORE_URL, UnorderedGroups,
     WholeFloatGroups, guard_group_names, guard_pushdown, table_functions,
 };
@@ -228,8 +228,7 @@ fn template(runtime: &Arc<RuntimeEnv>) -> DfResult<SessionState> {
         .with_optimizer_rules(logical_rules())
         .with_optimizer_rule(Arc::new(SortKeysOnce))
         .with_optimizer_rule(Arc::new(DayFilters))
-        .with_optimizer_rule(Arc::new(EntityCounts))
-        .with_optimizer_rule(Arc::new(LatestRows))
+        .with_optimizer_rule(Arc::new(EntitiesFromCoverage))
         .with_query_planner(Arc::new(PhysicalPlans))
         .with_physical_optimizer_rules(physical_rules())
         .build();

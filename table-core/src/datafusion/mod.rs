@@ -29,7 +29,7 @@ pub use date_bin::date_bin;
 pub use date_trunc::date_trunc;
 pub use day_filters::DayFilters;
 pub use ends::ReadEnds;
-pub use entities::{EntityCounts, LatestRows};
+pub use entities::EntitiesFromCoverage;
 pub use float_bounds::float_bounds;
 pub use float_limits::WholeFloatGroups;
 pub use functions::{PinnedTable, SnapshotSource, table_function_names, table_functions};

@@ -30,7 +30,7 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use support::fixture::Fixture;
 use table_core::coverage::CoverageDelta;
-use table_core::datafusion::{EntityCounts, LatestRows};
+use table_core::datafusion::EntitiesFromCoverage;
 use table_core::schema::{IndexSpec, TableSpec};
 use table_core::types::{BucketWidth, EntityKey, EntityValue};
 
@@ -71,8 +71,7 @@ impl Covered {
     /// A session that plans with the rules.
     fn narrowing(&self) -> SessionContext {
         let session = self.table.session(2);
-        session.add_optimizer_rule(Arc::new(EntityCounts));
-        session.add_optimizer_rule(Arc::new(LatestRows));
+        session.add_optimizer_rule(Arc::new(EntitiesFromCoverage));
         session
     }
 

@@ -1,4 +1,4 @@
-//! A logical rule: which entities there are, and how many rows each has, is answered from the coverage index.
+//! Which entities there are, and how many rows each has, is answered from the coverage index.
 //!
 //! `SELECT DISTINCT symbol`, `count(*) GROUP BY symbol` and `count(*) WHERE symbol = 'A'` need nothing but the index, as long as
 //! rows are picked and grouped by entity columns alone: the aggregation is then one over the entities, and opens no file.
@@ -13,68 +13,34 @@ use std::sync::Arc;
 
 use datafusion::common::Column;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::datasource::{provider_as_source, source_as_provider};
+use datafusion::datasource::provider_as_source;
 use datafusion::error::Result;
 use datafusion::functions::core::expr_fn::coalesce;
 use datafusion::functions_aggregate::expr_fn::sum;
 use datafusion::logical_expr::{
     Aggregate, Expr, LogicalPlan, LogicalPlanBuilder, Projection, lit, utils::conjunction,
 };
-use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 
 use super::row_count;
-use super::rows::{Rows, Shown, has_subquery};
+use super::rows::{Rows, has_subquery};
 use crate::datafusion::functions::entity_rows;
 use crate::datafusion::provider::SnapshotProvider;
 
-/// See the module.
-#[derive(Debug, Default)]
-pub struct EntityCounts;
-
-impl OptimizerRule for EntityCounts {
-    fn name(&self) -> &str {
-        "entity_counts"
-    }
-
-    fn apply_order(&self) -> Option<ApplyOrder> {
-        Some(ApplyOrder::TopDown)
-    }
-
-    fn supports_rewrite(&self) -> bool {
-        true
-    }
-
-    fn rewrite(
-        &self,
-        plan: LogicalPlan,
-        _config: &dyn OptimizerConfig,
-    ) -> Result<Transformed<LogicalPlan>> {
-        let changed = match &plan {
-            LogicalPlan::Aggregate(aggregation) => rewritten(aggregation)?,
-            _ => None,
-        };
-        Ok(changed.map_or_else(|| Transformed::no(plan), Transformed::yes))
-    }
-}
-
 /// The same answer with what the index knows; `None` where that is nothing.
-fn rewritten(aggregation: &Aggregate) -> Result<Option<LogicalPlan>> {
-    let Some(shown) = Shown::by(&aggregation.input) else { return Ok(None) };
-    let provider = source_as_provider(&shown.scan.source)?;
-    let Some(table) = provider.downcast_ref::<SnapshotProvider>() else { return Ok(None) };
-    let Some(layout) = table.snapshot().layout.as_deref() else { return Ok(None) };
-    let rows = Rows { layout, plan: &aggregation.input, shown };
+pub(super) fn rewritten(
+    aggregation: &Aggregate,
+    rows: &Rows<'_>,
+    table: &SnapshotProvider,
+) -> Result<Option<LogicalPlan>> {
     let counts: Vec<bool> = aggregation.aggr_expr.iter().map(|one| rows.is_count(one)).collect();
     let are_known = !counts.contains(&true) || table.snapshot().coverage.row_count().is_some();
-    if layout.entity_names.is_empty() || !are_known || !rows.are_all_of_some_entities() {
+    if rows.layout.entity_names.is_empty() || !are_known {
         return Ok(None);
     }
-    if !counts.contains(&false) {
-        return over_entities(aggregation, &rows, table);
-    }
-    match counts.contains(&true) {
-        true => beside_ends(aggregation, &rows, table, &counts),
-        false => Ok(None),
+    match (counts.contains(&false), counts.contains(&true)) {
+        (false, _) => over_entities(aggregation, rows, table),
+        (true, true) => beside_ends(aggregation, rows, table, &counts),
+        (true, false) => Ok(None),
     }
 }
 

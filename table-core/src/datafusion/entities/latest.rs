@@ -1,4 +1,4 @@
-//! A logical rule: the last (or first) row of each entity is read from the segments that can hold one.
+//! The last (or first) row of each entity is read from the segments that can hold one.
 //!
 //! The coverage index knows the last bucket of every entity, and every row of that bucket lies in segments whose range of the
 //! index and of entities touches it. So where rows are grouped by exactly the entity columns, and only the last row of each
@@ -15,58 +15,24 @@ use std::sync::Arc;
 
 use datafusion::common::Column;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::datasource::{provider_as_source, source_as_provider};
+use datafusion::datasource::provider_as_source;
 use datafusion::error::Result;
 use datafusion::functions::core::expr_fn::get_field;
 use datafusion::logical_expr::expr::AggregateFunction;
 use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, Projection, TableScan};
-use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 
-use super::rows::{Rows, Shown};
+use super::rows::Rows;
 use super::{End, end_row, holders};
 use crate::datafusion::provider::SnapshotProvider;
 
-/// See the module.
-#[derive(Debug, Default)]
-pub struct LatestRows;
-
-impl OptimizerRule for LatestRows {
-    fn name(&self) -> &str {
-        "latest_rows"
-    }
-
-    fn apply_order(&self) -> Option<ApplyOrder> {
-        Some(ApplyOrder::TopDown)
-    }
-
-    fn supports_rewrite(&self) -> bool {
-        true
-    }
-
-    fn rewrite(
-        &self,
-        plan: LogicalPlan,
-        _config: &dyn OptimizerConfig,
-    ) -> Result<Transformed<LogicalPlan>> {
-        let changed = match &plan {
-            LogicalPlan::Aggregate(aggregation) => rewritten(aggregation)?,
-            _ => None,
-        };
-        Ok(changed.map_or_else(|| Transformed::no(plan), Transformed::yes))
-    }
-}
-
 /// An aggregation that asks for one row of each entity, or for both ends, over less; `None` for any other, or when there is nothing
 /// to change.
-fn rewritten(aggregation: &Aggregate) -> Result<Option<LogicalPlan>> {
-    let Some(shown) = Shown::by(&aggregation.input) else { return Ok(None) };
-    let provider = source_as_provider(&shown.scan.source)?;
-    let Some(table) = provider.downcast_ref::<SnapshotProvider>() else { return Ok(None) };
-    let Some(layout) = table.snapshot().layout.as_deref() else { return Ok(None) };
-    let rows = Rows { layout, plan: &aggregation.input, shown };
-    let Some(ends) = rows.ends_of(aggregation).filter(|_| rows.are_all_of_some_entities()) else {
-        return Ok(None);
-    };
+pub(super) fn rewritten(
+    aggregation: &Aggregate,
+    rows: &Rows<'_>,
+    table: &SnapshotProvider,
+) -> Result<Option<LogicalPlan>> {
+    let Some(ends) = rows.ends_of(aggregation) else { return Ok(None) };
     let whole = table.is_whole().then(|| holders::holders(table.snapshot(), &ends)).flatten();
     let input = match whole {
         Some(kept) => over(&aggregation.input, &table.only(kept))?,
@@ -74,7 +40,7 @@ fn rewritten(aggregation: &Aggregate) -> Result<Option<LogicalPlan>> {
     };
     let narrowed = !Arc::ptr_eq(&input, &aggregation.input);
     if let (Some(end), 1) = (ends.first(), ends.len())
-        && let Some(gathered) = gathered(aggregation, &rows, *end, &input)?
+        && let Some(gathered) = gathered(aggregation, rows, *end, &input)?
     {
         return Ok(Some(gathered));
     }
