@@ -1,4 +1,4 @@
-//! What differs from DataFusion's own functions and types: sizes are bounded, timestamps are microseconds.
+//! What differs from DataFusion's own functions and types: sizes are bounded, times are microseconds.
 
 use std::sync::Arc;
 
@@ -17,6 +17,7 @@ use datafusion::logical_expr::{
 use datafusion::sql::sqlparser::ast::{DataType as SqlType, TimezoneInfo};
 
 use crate::limits;
+use crate::query::now;
 
 /// Functions whose result is as large as their second argument says.
 const SIZED_BY_ARGUMENT: [&str; 4] = ["repeat", "lpad", "rpad", "array_resize"];
@@ -24,6 +25,9 @@ const SIZED_BY_ARGUMENT: [&str; 4] = ["repeat", "lpad", "rpad", "array_resize"];
 const SIZE_ARGUMENT: usize = 1;
 /// Functions that make a list from two bounds; the table functions of the same names stay, they make rows step by step.
 const LIST_MAKERS: [&str; 2] = ["range", "generate_series"];
+
+/// Functions that give the time of the statement.
+const TIMES: [&str; 2] = ["now", "current_time"];
 
 /// Types as SQL names them.
 #[derive(Debug)]
@@ -76,7 +80,7 @@ fn unit_of(digits: Option<u64>) -> Option<TimeUnit> {
 }
 
 /// Puts bounds on the functions that could fill the memory from one short statement, our `date_bin`, `date_trunc`, `min`
-/// and `max` in place of its own, and adds those of time series and of gap filling.
+/// and `max` in place of its own, the time of the statement in microseconds, and adds those of time series and of gap filling.
 ///
 /// # Errors
 /// When a function cannot be replaced.
@@ -88,6 +92,10 @@ pub(crate) fn bound(state: &mut SessionState) -> DfResult<()> {
     state.register_udf(Arc::new(table_core::datafusion::date_bin(date_bin)))?;
     let date_trunc = state.udf("date_trunc")?;
     state.register_udf(Arc::new(table_core::datafusion::date_trunc(date_trunc)))?;
+    for name in TIMES {
+        let nanoseconds = state.udf(name)?;
+        state.register_udf(Arc::new(now::in_microseconds(nanoseconds)))?;
+    }
     for name in ["min", "max"] {
         let bound = state.udaf(name)?;
         state.register_udaf(Arc::new(table_core::datafusion::float_bounds(bound)))?;

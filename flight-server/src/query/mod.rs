@@ -9,6 +9,7 @@ pub(crate) mod handle;
 pub(crate) mod information_schema;
 mod insert;
 pub(crate) mod min_versions;
+mod now;
 pub(crate) mod parameters;
 mod parts;
 pub(crate) mod pins;
