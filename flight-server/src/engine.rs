@@ -12,15 +12,15 @@ use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::optimizer::push_down_filter::PushDownFilter;
-use datafusion::optimizer::{Optimizer, OptimizerRule};
+use datafusion::optimizer::{Analyzer, AnalyzerRule, Optimizer, OptimizerRule};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionConfig;
 use table_core::clock::{Clock, SystemClock};
 use table_core::datafusion::{
-    AsofFilters, DayFilters, EntitiesFromCoverage, GapFilling, MergeSegments, OneWayFilters,
-    PhysicalPlans, ReadEnds, SnapshotSource, SortKeysOnce, TABLE_STORE_URL, UnorderedGroups,
-    WholeFloatGroups, guard_group_names, guard_pushdown, table_functions,
+    AsofFilters, DayFilters, EntitiesFromCoverage, ExactComparisons, GapFilling, MergeSegments,
+    OneWayFilters, PhysicalPlans, ReadEnds, SnapshotSource, SortKeysOnce, TABLE_STORE_URL,
+    UnorderedGroups, WholeFloatGroups, guard_group_names, guard_pushdown, table_functions,
 };
 use table_core::segment::reader::SegmentCache;
 use table_core::{Catalog, CatalogOptions, Error, ErrorKind};
@@ -225,6 +225,7 @@ fn template(runtime: &Arc<RuntimeEnv>) -> DfResult<SessionState> {
         .with_default_features()
         .with_type_planner(Arc::new(functions::SqlTypes))
         .with_relation_planners(vec![Arc::new(AsofRelations)])
+        .with_analyzer_rules(analyzer_rules())
         .with_optimizer_rules(logical_rules())
         .with_optimizer_rule(Arc::new(SortKeysOnce))
         .with_optimizer_rule(Arc::new(DayFilters))
@@ -234,6 +235,13 @@ fn template(runtime: &Arc<RuntimeEnv>) -> DfResult<SessionState> {
         .build();
     functions::bound(&mut state)?;
     Ok(state)
+}
+
+/// Ours, and DataFusion's, which make the types of all else agree.
+fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
+    let mut rules = Analyzer::new().rules;
+    rules.insert(0, Arc::new(ExactComparisons));
+    rules
 }
 
 /// DataFusion's rules and ours.

@@ -2,6 +2,7 @@
 //! physical rules that know how segments are sorted, gap filling and `ASOF JOIN`.
 
 mod asof;
+mod comparisons;
 mod date_bin;
 mod date_trunc;
 mod day_filters;
@@ -25,6 +26,7 @@ mod sort_keys;
 mod statistics;
 
 pub use asof::{AsofFilters, AsofJoin, AsofKeys, asof_join};
+pub use comparisons::ExactComparisons;
 pub use date_bin::date_bin;
 pub use date_trunc::date_trunc;
 pub use day_filters::DayFilters;

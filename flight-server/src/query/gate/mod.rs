@@ -6,6 +6,7 @@
 mod as_of;
 mod asof;
 mod dialect;
+mod digits;
 mod measure;
 mod repeats;
 mod rows;
@@ -115,6 +116,7 @@ pub(crate) fn check(sql: &str) -> Result<Gated, Status> {
     let past_tables = as_of::rename(&mut statement, &common_tables)?;
     asof::nest(&mut statement)?;
     zone::place(&mut statement)?;
+    digits::keep(&mut statement);
     let repeats = repeats::rename(&mut statement);
     let mut names = Names::of(&statement)?;
     names.function_tables.retain(|table| !past_tables.contains_key(table));
