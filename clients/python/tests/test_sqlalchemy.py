@@ -172,3 +172,42 @@ def test_an_engine_encrypts_and_shows_a_certificate(tmp_path: Path) -> None:
             sa.create_engine(f"{url}&cert_chain={files / 'absent.pem'}").connect()
     finally:
         assert server.stop() == 0
+
+
+def test_floats_keep_their_digits(engine: sa.Engine, name: str) -> None:
+    frame = pd.DataFrame({"exists": [15.7563827, 0.1], "key": ["a", "b"]})
+    # Its own index becomes a column "index", with an index on it.
+    frame.to_sql(name, engine)
+    back = pd.read_sql(f'SELECT * FROM "{name}" ORDER BY "index"', engine)
+    assert back["exists"].tolist() == [15.7563827, 0.1]
+    assert back.columns.tolist() == ["index", "exists", "key"]
+    table = sa.Table(name, sa.MetaData(), autoload_with=engine)
+    with engine.connect() as connection:
+        found = sa.select(table.c.key).where(table.c["exists"] == 15.7563827)
+        assert connection.execute(found).all() == [("a",)]
+        labelled = sa.select(table.c.key.label("interval")).order_by(sa.desc("interval"))
+        assert connection.execute(labelled).all() == [("b",), ("a",)]
+    assert isinstance(table.c["exists"].type, sa.Double)
+    narrow = sa.Table(f"{name}_narrow", sa.MetaData(), sa.Column("f", sa.Float(24)), sa.Column("d", sa.Float(53), index=True))
+    narrow.create(engine)
+    columns = sa.inspect(engine).get_columns(narrow.name)
+    assert [type(column["type"]) for column in columns] == [sa.REAL, sa.Double]
+    table.drop(engine)
+    narrow.drop(engine)
+    assert not sa.inspect(engine).has_table(name)
+
+
+def test_frames_of_windows_are_counted(engine: sa.Engine, prices: coverline.Table) -> None:
+    prices.append(day_of(0))
+    table = sa.Table(prices.name, sa.MetaData(), autoload_with=engine)
+    frame = sa.func.count().over(partition_by=table.c.symbol, order_by=table.c.ts, rows=(-2, 1))
+    counted = sa.select(frame.label("n")).where(table.c.symbol == "NVDA").order_by(table.c.ts).limit(4)
+    with engine.connect() as connection:
+        assert [row.n for row in connection.execute(counted)] == [2, 3, 4, 4]
+
+
+def test_the_driver_may_be_named(server: Server) -> None:
+    engine = sa.create_engine(server.url.replace("grpc://", "coverline+adbc://"))
+    with engine.connect() as connection:
+        assert connection.execute(sa.text("SELECT 1")).scalar() == 1
+    engine.dispose()

@@ -20,7 +20,13 @@ from sqlalchemy.sql import compiler
 
 DEFAULT_PORT = 50051
 _SCHEMA = "public"
+# A statement that does nothing.
+_NOTHING = "SELECT 1 WHERE FALSE"
 _TABLE_OPTIONS = ("index_column", "bucket", "entity_columns", "time_zone")
+# Most bits of precision that a REAL keeps.
+_REAL_BITS = 24
+# Words that SQLAlchemy leaves unquoted and the parser takes for its own.
+_WORDS = {"exists", "fulltext", "index", "interval", "key", "spatial", "struct", "top", "trim"}
 _TRUE = {"1", "true", "yes", "on"}
 
 _SQL_TYPES: list[tuple[Callable[[pa.DataType], bool], Callable[[Any], types.TypeEngine[Any]]]] = [
@@ -29,7 +35,7 @@ _SQL_TYPES: list[tuple[Callable[[pa.DataType], bool], Callable[[Any], types.Type
     (pa.types.is_int16, lambda _: types.SmallInteger()),
     (pa.types.is_int32, lambda _: types.Integer()),
     (pa.types.is_integer, lambda _: types.BigInteger()),
-    (pa.types.is_float32, lambda _: types.Float()),
+    (pa.types.is_float32, lambda _: types.REAL()),
     (pa.types.is_floating, lambda _: types.Double()),
     (pa.types.is_decimal, lambda kind: types.Numeric(kind.precision, kind.scale)),
     (pa.types.is_string, lambda _: types.Text()),
@@ -79,6 +85,13 @@ class _TypeCompiler(compiler.GenericTypeCompiler):
     def visit_double(self, type_: Any, **kw: Any) -> str:
         return "DOUBLE"
 
+    def visit_float(self, type_: Any, **kw: Any) -> str:
+        # FLOAT has 32 bits, and what Python and pandas call a float has 64.
+        return "REAL" if type_.precision is not None and type_.precision <= _REAL_BITS else "DOUBLE"
+
+    def visit_FLOAT(self, type_: Any, **kw: Any) -> str:
+        return self.visit_float(type_, **kw)
+
     def visit_string(self, type_: Any, **kw: Any) -> str:
         return "TEXT"
 
@@ -102,6 +115,13 @@ class _DDLCompiler(compiler.DDLCompiler):
         kind = self.dialect.type_compiler_instance.process(column.type, type_expression=column)
         return f"{self.preparer.format_column(column)} {kind}{'' if column.nullable else ' NOT NULL'}"
 
+    def visit_create_index(self, create: Any, *_: Any, **kw: Any) -> str:
+        # As with keys: there are none, segments are found by entity and index column. Tools make tables and indexes in one go.
+        return _NOTHING
+
+    def visit_drop_index(self, drop: Any, **kw: Any) -> str:
+        return _NOTHING
+
     def post_create_table(self, table: schema.Table) -> str:
         given = table.dialect_options["coverline"]
         pairs = [(name, given[name]) for name in _TABLE_OPTIONS if given[name] is not None]
@@ -119,6 +139,12 @@ class _SQLCompiler(compiler.SQLCompiler):
         if select._simple_int_clause(clause):
             kw["literal_execute"] = True
         return self.process(clause, **kw)
+
+    def visit_frame_clause(self, frameclause: Any, **kw: Any) -> str:
+        # The engine wants to know the frame when it plans.
+        kw["literal_execute"] = True
+        text: str = super().visit_frame_clause(frameclause, **kw)  # type: ignore[no-untyped-call]
+        return text
 
     def visit_like_op_binary(self, binary: Any, operator: Any, **kw: Any) -> str:
         return f"{self.process(binary.left, **kw)} LIKE {self._pattern(binary, **kw)}"
@@ -141,6 +167,10 @@ class _SQLCompiler(compiler.SQLCompiler):
         return f"replace(replace(replace({doubled}, {two}, {aside}), {one}, '\\'), {aside}, {one})"
 
 
+class _Preparer(compiler.IdentifierPreparer):
+    reserved_words = compiler.RESERVED_WORDS | _WORDS
+
+
 class CoverlineDialect(default.DefaultDialect):
     """What SQLAlchemy has to know."""
 
@@ -160,6 +190,7 @@ class CoverlineDialect(default.DefaultDialect):
     use_insertmanyvalues = False
     statement_compiler = _SQLCompiler
     ddl_compiler = _DDLCompiler
+    preparer = _Preparer
     type_compiler_cls = _TypeCompiler
     colspecs = {
         types.LargeBinary: _Bytes,
@@ -241,6 +272,7 @@ class CoverlineDialect(default.DefaultDialect):
         )
         return [name for (name,) in self._rows(connection, sql, schema or _SCHEMA)]
 
+    @reflection.cache
     def has_table(self, connection: Connection, table_name: str, schema: str | None = None, **kw: Any) -> bool:
         """Whether there is such a table."""
         sql = "SELECT 1 FROM information_schema.tables WHERE table_name = ? AND table_schema = ?"
