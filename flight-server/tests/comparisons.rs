@@ -1,0 +1,134 @@
+//! Comparisons of numbers and times of different types: each as it is written, none through a type that cannot hold it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+mod common;
+
+use arrow::datatypes::{DataType, TimeUnit};
+use tonic::Code;
+
+use common::Server;
+use common::sql::SqlClient;
+
+/// A decimal is compared with the number that is written, and a double with the nearest one.
+#[tokio::test(flavor = "multi_thread")]
+async fn numbers_are_compared_as_they_are_written() {
+    let server = Server::start().await;
+    let mut client = SqlClient::of(&server);
+    let columns = "n DECIMAL(20, 2), wide DECIMAL(38, 10), f DOUBLE";
+    client.update(&format!("CREATE TABLE numbers ({columns})")).await;
+    // Of two to fifteen digits, from a generator that gives the same ones each time.
+    let mut state = 1_u64;
+    let mut next = |below: u64| {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % below
+    };
+    let mut written: Vec<String> = (0..40)
+        .map(|at| format!("{}.{:02}", next(10_u64.pow(1 + at % 9)) * next(1_000), next(100)))
+        .collect();
+    written.extend(["70.32", "0.10", "-70.32", "0.00", "1234567890123456.78"].map(str::to_owned));
+    written.sort();
+    written.dedup();
+    let rows: Vec<String> = written.iter().map(|one| format!("({one}, {one}, {one})")).collect();
+    client.update(&format!("INSERT INTO numbers VALUES {}", rows.join(", "))).await;
+    for one in &written {
+        for filter in [
+            format!("n = {one}"),
+            format!("{one} = wide"),
+            format!("f = {one}"),
+            format!("n = f AND f = {one}"),
+            format!("n BETWEEN {one} AND {one}"),
+            format!("wide IN (0.125, {one})"),
+            format!("n >= {one} AND NOT n > {one}"),
+            format!("nullif(n, {one}) IS NULL"),
+            format!("CASE n WHEN {one} THEN true ELSE false END"),
+            format!("n = '{one}'"),
+        ] {
+            let sql = format!("SELECT count(*) FROM numbers WHERE {filter}");
+            assert_eq!(client.int(&sql).await, 1, "{filter}");
+        }
+    }
+
+    // More digits than a double has.
+    let columns = "n DECIMAL(20, 2), b DECIMAL(38, 0), f DOUBLE";
+    client.update(&format!("CREATE TABLE long ({columns})")).await;
+    let (n, b) = ("123456789012345678.89", "30000000000000000000000000000000000001");
+    let sql = format!("INSERT INTO long VALUES ({n}, {b}, 0.30000000000000004), (-{n}, 1, 0.3)");
+    client.update(&sql).await;
+    for filter in [
+        format!("n = {n}"),
+        format!("n = -{n}"),
+        format!("n = '{n}'"),
+        format!("b = {b}"),
+        format!("b > {b} - 1"),
+        "f = 0.30000000000000004".to_owned(),
+        "f > 0.3".to_owned(),
+        "f = 0.1 + 0.2".to_owned(),
+        "f - 0.30000000000000004 = 0".to_owned(),
+        // The nearest double, though the quotient of the nearest doubles is another.
+        "f = 0.300000000000000041".to_owned(),
+    ] {
+        let count = client.int(&format!("SELECT count(*) FROM long WHERE {filter}")).await;
+        assert_eq!(count, 1, "{filter}");
+    }
+    let exact = client.rows("SELECT n, b FROM long ORDER BY n DESC LIMIT 1").await;
+    assert_eq!(exact, [format!("{n} {b}")]);
+    let sql = "SELECT CAST(11191988822.22 AS DECIMAL(38, 10)) AS a, CAST(-1.005 AS DECIMAL(5, 2)) AS b, CAST(0.004 AS DECIMAL(5, 2)) AS c";
+    assert_eq!(client.rows(sql).await, ["11191988822.2200000000 -1.01 0.00"]);
+    client.refused("SELECT CAST(1234.5 AS DECIMAL(5, 2)) AS a", Code::InvalidArgument, "").await;
+    // What no decimal holds is compared as a double, and no double is compared as less.
+    let count = client.int("SELECT count(*) FROM long WHERE n < 1e300 AND b < 1e38").await;
+    assert_eq!(count, 2);
+    server.stop().await;
+}
+
+/// Times are compared in the unit that they have, not in nanoseconds, which end in 2262.
+#[tokio::test(flavor = "multi_thread")]
+async fn times_are_compared_in_their_own_unit() {
+    let server = Server::start().await;
+    let mut client = SqlClient::of(&server);
+    let columns = "id INT, ts TIMESTAMP(6), utc TIMESTAMP WITH TIME ZONE, d DATE, s TIMESTAMP(0), ns TIMESTAMP(9), t TIME, fine TIME(9), coarse TIME(0)";
+    client.update(&format!("CREATE TABLE times ({columns})")).await;
+    let row = |id: u32, ts: &str, day: &str, time: &str, ns: &str| {
+        format!(
+            "({id}, '{ts}', '{ts}', DATE '{day}', '{ts}', TIMESTAMP '{ns}', TIME '{time}', TIME '{time}', TIME '{time}')"
+        )
+    };
+    let values = [
+        row(1, "0001-03-04 05:06:07", "0001-03-04", "05:06:07", "2024-01-01 00:00:00.123456789"),
+        row(2, "2024-01-01 00:00:00", "2024-01-01", "12:00:00", "2024-01-01 00:00:00.123456"),
+        row(3, "9999-12-31 23:59:59", "9999-12-31", "23:59:59", "2024-01-01 00:00:01"),
+    ];
+    client.update(&format!("INSERT INTO times VALUES {}", values.join(", "))).await;
+    for (filter, ids) in [
+        ("ts >= '9999-12-31'", "3"),
+        ("utc < '2024-01-01T00:00:00Z'", "1"),
+        ("ts = '0001-03-04 05:06:07'", "1"),
+        ("ts IN ('2024-01-01', '0001-03-04 05:06:07')", "1 2"),
+        ("ts BETWEEN '0001-01-01' AND '9999-12-31'", "1 2"),
+        ("ts > DATE '2024-01-01'", "3"),
+        ("d < ts", "1 3"),
+        ("ts = d", "2"),
+        ("s <> '2024-01-01'", "1 3"),
+        ("CASE ts WHEN '2024-01-01' THEN true ELSE false END", "2"),
+        ("ns = TIMESTAMP '2024-01-01 00:00:00.123456789'", "1"),
+        ("ns = '2024-01-01 00:00:00.123456789'", "1"),
+        ("ns > TIMESTAMP '2024-01-01 00:00:00.123456'", "1 3"),
+        ("ts < now()", "1 2"),
+        ("t = coarse", "1 2 3"),
+        ("fine >= coarse AND coarse < TIME '12:00:00.5'", "1 2"),
+        ("t BETWEEN TIME '06:00:00' AND fine", "2 3"),
+        ("t <= make_time(12, 0, 0)", "1 2"),
+        ("current_time >= TIME '00:00:00' AND coarse = '12:00:00'", "2"),
+    ] {
+        let sql = format!("SELECT id FROM times WHERE {filter} ORDER BY id");
+        assert_eq!(client.rows(&sql).await.join(" "), ids, "{filter}");
+    }
+    let types = client.query("SELECT now(), current_timestamp, current_time").await;
+    let schema = types[0].schema();
+    let utc = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+    assert_eq!((schema.field(0).data_type(), schema.field(1).data_type()), (&utc, &utc));
+    assert_eq!(schema.field(2).data_type(), &DataType::Time64(TimeUnit::Microsecond));
+    client.refused("SELECT id FROM times WHERE ts > 'soon'", Code::InvalidArgument, "").await;
+    server.stop().await;
+}
