@@ -6,7 +6,7 @@ use arrow::datatypes::SchemaRef;
 use table_core::append::{Append, Receipt};
 use table_core::schema::TableSpec;
 use table_core::types::Version;
-use table_core::{Catalog, Error, ErrorKind, Table};
+use table_core::{Catalog, Error, ErrorKind, Namesake, Table};
 use tracing::{info, warn};
 
 use crate::auth;
@@ -28,7 +28,7 @@ pub(crate) struct Target {
 #[derive(Debug)]
 enum Created {
     /// Nobody else can find it before the append is committed: without that it never was there.
-    Unnamed(Arc<Catalog>),
+    Unnamed(Arc<Catalog>, Namesake),
     /// Others can use it as soon as it is there. It is dropped unless somebody else has committed to it, whose rows are never
     /// taken away, or may do so: where other servers write it stays.
     Named(Arc<Catalog>),
@@ -40,7 +40,8 @@ impl Target {
         Self { table, created: None }
     }
 
-    /// Creates a table that is there from the commit of its append on.
+    /// Creates a table that is there from the commit of its append on. Until then a namesake is there as it was, whether it gives
+    /// way or not.
     ///
     /// # Errors
     /// As [`Catalog::create_unnamed`].
@@ -52,9 +53,11 @@ impl Target {
         name: &str,
         spec: TableSpec,
         schema: Option<SchemaRef>,
+        namesake: Namesake,
     ) -> Result<Self, Error> {
-        let table = catalog.create_unnamed(name, spec, schema, auth::ANONYMOUS).await?;
-        Ok(Self { table, created: Some(Created::Unnamed(Arc::clone(catalog))) })
+        let made = catalog.create_unnamed(name, spec, schema, namesake, auth::ANONYMOUS);
+        let created = Some(Created::Unnamed(Arc::clone(catalog), namesake));
+        Ok(Self { table: made.await?, created })
     }
 
     /// Creates a table for one append of several that may create it, so that each finds what the first of them made.
@@ -90,8 +93,8 @@ impl Target {
     /// As [`Append::commit`], and of [`Catalog::name_table`] for a new table.
     pub(crate) async fn commit(&mut self, append: Append) -> Result<Receipt, Error> {
         let mut outcome = append.commit().await;
-        if let (Ok(_), Some(Created::Unnamed(catalog))) = (&outcome, &self.created)
-            && let Err(error) = catalog.name_table(&self.table, auth::ANONYMOUS).await
+        if let (Ok(_), Some(Created::Unnamed(catalog, namesake))) = (&outcome, &self.created)
+            && let Err(error) = catalog.name_table(&self.table, *namesake, auth::ANONYMOUS).await
         {
             outcome = Err(error);
         }
@@ -113,7 +116,7 @@ impl Target {
     /// come right after it. Says whether the table is there all the same.
     pub(crate) async fn undo(&mut self) -> bool {
         match self.created.take() {
-            None | Some(Created::Unnamed(_)) => false,
+            None | Some(Created::Unnamed(..)) => false,
             Some(Created::Named(catalog)) => !drop_unused(catalog, Arc::clone(&self.table)).await,
         }
     }
@@ -176,7 +179,7 @@ mod tests {
             let (spec, schema) = (TableSpec::plain(), Some(batch.schema()));
             let target = match is_for_all {
                 true => Target::create_for_all(&catalog, name, spec, schema).await,
-                false => Target::create(&catalog, name, spec, schema).await,
+                false => Target::create(&catalog, name, spec, schema, Namesake::Stays).await,
             };
             let mut target = target.unwrap();
             let mut append = target.table().append(AppendRequest::default());

@@ -16,16 +16,15 @@ use std::time::Duration;
 use arrow::array::{Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow_flight::sql::client::FlightSqlServiceClient;
-use arrow_flight::sql::{
-    CommandStatementIngest, ProstMessageExt, TableDefinitionOptions, TableExistsOption,
-    TableNotExistOption,
-};
+use arrow_flight::sql::{CommandStatementIngest, TableExistsOption, TableNotExistOption};
 use arrow_flight::utils::batches_to_flight_data;
 use arrow_flight::{FlightData, FlightDescriptor};
 use arrow_ipc::CompressionType;
 use arrow_ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteContext, IpcWriteOptions};
 use bytes::Bytes;
-use common::{Server, check_refused, command, info, messages, path, prices};
+use common::{
+    Server, check_refused, command, descriptor, info, ingest, messages, numbers, path, prices,
+};
 use coverline_proto::flight::{AppendCommand, CommitMode, OverlapPolicy};
 use futures::stream::{self, StreamExt};
 use prost::Message;
@@ -42,39 +41,12 @@ fn append_command(table: &str) -> AppendCommand {
     AppendCommand { table: table.to_owned(), ..AppendCommand::default() }
 }
 
-fn ingest(
-    table: &str,
-    missing: TableNotExistOption,
-    exists: TableExistsOption,
-) -> CommandStatementIngest {
-    CommandStatementIngest {
-        table_definition_options: Some(TableDefinitionOptions {
-            if_not_exist: missing as i32,
-            if_exists: exists as i32,
-        }),
-        table: table.to_owned(),
-        schema: None,
-        catalog: None,
-        temporary: false,
-        transaction_id: None,
-        options: [].into(),
-    }
-}
-
 fn create(table: &str) -> CommandStatementIngest {
     ingest(table, TableNotExistOption::Create, TableExistsOption::Fail)
 }
 
 fn add(table: &str) -> CommandStatementIngest {
     ingest(table, TableNotExistOption::Fail, TableExistsOption::Append)
-}
-
-fn descriptor(command: &CommandStatementIngest) -> FlightDescriptor {
-    FlightDescriptor::new_cmd(command.as_any().encode_to_vec())
-}
-
-fn numbers(values: &[i64]) -> RecordBatch {
-    RecordBatch::try_from_iter([("n", Arc::new(Int64Array::from(values.to_vec())) as _)]).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -269,8 +241,14 @@ async fn an_ingestion_does_what_its_mode_says() {
     assert_eq!(server.row_count("n").await, 9);
 
     let replace = |table| ingest(table, TableNotExistOption::Create, TableExistsOption::Replace);
-    check_refused(put(replace("n")).await, Code::Unimplemented, "UNSUPPORTED");
-    assert_eq!(put(replace("m")).await.unwrap()[0].record_count, 3);
+    for table in ["n", "m"] {
+        assert_eq!(put(replace(table)).await.unwrap()[0].record_count, 3);
+        assert_eq!(server.row_count(table).await, 3);
+    }
+    let only_replace = |table| ingest(table, TableNotExistOption::Fail, TableExistsOption::Replace);
+    check_refused(put(only_replace("o")).await, Code::NotFound, "NOT_FOUND");
+    assert_eq!(put(only_replace("n")).await.unwrap()[0].record_count, 3);
+    assert_eq!(server.row_count("n").await, 3);
 
     let undecided = ingest("n", TableNotExistOption::Unspecified, TableExistsOption::Append);
     check_refused(put(undecided).await, Code::InvalidArgument, "INVALID");

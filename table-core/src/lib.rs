@@ -33,7 +33,7 @@ pub mod types;
 mod workers;
 
 pub use access::Access;
-pub use catalog::{Catalog, CatalogOptions};
+pub use catalog::{Catalog, CatalogOptions, Namesake};
 pub use error::{Error, ErrorKind, Overlap, Result};
 pub use log::{COMMIT_TRIES_MAX, CommitBody, Decision};
 pub use moment::at_one_moment;

@@ -17,7 +17,7 @@ use prost::Message;
 use table_core::append::{Append, AppendRequest, Receipt};
 use table_core::schema::TableSpec;
 use table_core::types::Version;
-use table_core::{Catalog, Error, ErrorKind, Table, Workers};
+use table_core::{Catalog, Error, ErrorKind, Namesake, Table, Workers};
 use tonic::Status;
 use tracing::info;
 
@@ -58,16 +58,19 @@ pub(super) async fn run(
     };
     check_extensions(&schema).map_err(|error| status::append(&error))?;
     let target = match found {
-        Some(table) => Target::existing(table),
-        None => create(catalog, &request, &schema).await.map_err(|error| status::commit(&error))?,
+        Some(table) if !is_replaced(&table, &request) => Target::existing(table),
+        old => {
+            let created = create(catalog, &request, &schema, old.as_deref()).await;
+            created.map_err(|error| status::commit(&error))?
+        }
     };
     let catalog = Arc::clone(catalog);
     let series = Series { catalog, target, request, schema, incoming, receipts: 0, done: false };
     Ok(stream::unfold(series, Series::step).boxed())
 }
 
-/// The table, when it is there and may be appended to; `None` when it is to be created. What others committed to it is known
-/// then, so that an overlap with that shows at the first batch.
+/// The table, when it is there and may be appended to or replaced; `None` when it is to be created. What others committed to it
+/// is known then, so that an overlap with that shows at the first batch.
 async fn find(catalog: &Arc<Catalog>, request: &PutRequest) -> Result<Option<Arc<Table>>, Status> {
     let found = match catalog.fresh_table(&request.table, Duration::ZERO).await {
         Ok(table) => check_existing(&table, request).map(|()| Some(table)),
@@ -77,29 +80,25 @@ async fn find(catalog: &Arc<Catalog>, request: &PutRequest) -> Result<Option<Arc
     found.map_err(|error| status::append(&error))
 }
 
-/// Whether a table that is there may be appended to.
+/// Whether a table that is there may be appended to or replaced.
 fn check_existing(table: &Table, request: &PutRequest) -> Result<(), Error> {
-    let name = &request.table;
     match request.mode.existing {
-        Existing::Append => {}
-        // The table may be the work of this append's first try, which the commit then answers for.
-        _ if is_retry(table, request) => {}
-        Existing::Fail => {
-            return Err(Error::new(
+        Existing::Fail if !is_retry(table, request) => {
+            let name = &request.table;
+            Err(Error::new(
                 ErrorKind::AlreadyExists,
                 format!("table \"{name}\" exists; append to it, or choose another name"),
-            ));
+            ))
         }
-        Existing::Replace => {
-            return Err(Error::new(
-                ErrorKind::Unsupported,
-                format!(
-                    "table \"{name}\" exists and replacing a table is not supported; drop it, then ingest again"
-                ),
-            ));
-        }
+        Existing::Replace if is_replaced(table, request) => Ok(()),
+        _ => check_spec(table, request.spec.as_ref()),
     }
-    check_spec(table, request.spec.as_ref())
+}
+
+/// Whether another table is to take the place of this one. Not of one that is the work of this append's first try, which the
+/// commit then answers for.
+fn is_replaced(table: &Table, request: &PutRequest) -> bool {
+    request.mode.existing == Existing::Replace && !is_retry(table, request)
 }
 
 /// Whether the table knows the id of the first commit of this append.
@@ -181,19 +180,23 @@ fn check_extensions(schema: &Schema) -> Result<(), Error> {
     }
 }
 
+/// A new table; one that replaces another is made as that was, unless the request says how. Most clients that replace cannot
+/// say it, and a series that became a plain table would take everything twice from then on.
 async fn create(
     catalog: &Arc<Catalog>,
     request: &PutRequest,
     schema: &SchemaRef,
+    old: Option<&Table>,
 ) -> Result<Target, Error> {
-    let spec = request.spec.clone().unwrap_or_else(TableSpec::plain);
+    let name = &request.table;
+    let kept = || old.map(|table| (*table.snapshot().spec).clone());
+    let spec = request.spec.clone().or_else(kept).unwrap_or_else(TableSpec::plain);
     let adopted = Some(Arc::clone(schema));
     let created = match request.mode.existing {
         // Others may be about to append to the same new table: they are to find it, not to lose against it.
-        Existing::Append => Target::create_for_all(catalog, &request.table, spec, adopted).await,
-        Existing::Fail | Existing::Replace => {
-            Target::create(catalog, &request.table, spec, adopted).await
-        }
+        Existing::Append => Target::create_for_all(catalog, name, spec, adopted).await,
+        Existing::Fail => Target::create(catalog, name, spec, adopted, Namesake::Stays).await,
+        Existing::Replace => Target::create(catalog, name, spec, adopted, Namesake::GivesWay).await,
     };
     match created {
         Ok(target) => Ok(target),
@@ -203,7 +206,19 @@ async fn create(
             check_existing(&table, request)?;
             Ok(Target::existing(table))
         }
-        Err(error) => Err(error),
+        Err(error) => Err(match old {
+            Some(old) if request.spec.is_none() && error.kind() == ErrorKind::Invalid => {
+                let made = describe(&old.snapshot().spec);
+                Error::new(
+                    ErrorKind::Invalid,
+                    format!(
+                        "{error}; the table that it replaces has {made}, which is kept: send rows that go with that, give options \
+                         that say how the new table is made, or drop the old one first"
+                    ),
+                )
+            }
+            _ => error,
+        }),
     }
 }
 

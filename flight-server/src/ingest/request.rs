@@ -199,7 +199,7 @@ fn ingest_mode(command: &CommandStatementIngest) -> Result<Mode> {
         Ok(TableExistsOption::Replace) => Existing::Replace,
         Ok(TableExistsOption::Unspecified) | Err(_) => {
             return Err(status::invalid(
-                "the ingestion does not say what to do when the table exists; set if_exists to FAIL or APPEND",
+                "the ingestion does not say what to do when the table exists; set if_exists to FAIL, APPEND or REPLACE",
             ));
         }
     };

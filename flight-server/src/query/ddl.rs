@@ -13,7 +13,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use table_core::schema::{IndexSpec, TableSpec, portable_schema};
 use table_core::types::BucketWidth;
-use table_core::{Error, ErrorKind, Table};
+use table_core::{Error, ErrorKind, Namesake, Table};
 use tonic::Status;
 
 use crate::auth;
@@ -68,10 +68,10 @@ pub(crate) async fn create_table(
 ) -> Result<i64, Status> {
     let name = flat_name(&table.name)?;
     engine.catalog().refresh(Duration::ZERO).await.map_err(|error| status::core(&error))?;
-    if table.if_not_exists && engine.catalog().contains(&name) {
+    let existing = Existing::of(&table)?;
+    if matches!(existing, Existing::Keep) && engine.catalog().contains(&name) {
         return Ok(0);
     }
-    let if_not_exists = table.if_not_exists;
     let options = std::mem::take(&mut table.table_options);
     let spec = TableSpec { index: index_spec(&options)? };
     spec.validate().map_err(|error| status::invalid(error.to_string()))?;
@@ -84,7 +84,7 @@ pub(crate) async fn create_table(
                  'ts', bucket = '1h') to take the schema from the first append"
             )));
         }
-        return create(engine, &name, spec, None, if_not_exists).await.map(|_| 0);
+        return create(engine, &name, spec, None, existing).await.map(|_| 0);
     }
     let with_query = table.query.is_some();
     let prepared = Prepared::newest(engine, gated, at_least).await?;
@@ -97,15 +97,47 @@ pub(crate) async fn create_table(
     let input = Arc::unwrap_or_clone(create_plan.input);
     let schema = portable_schema(input.schema().as_arrow());
     if !with_query {
-        return create(engine, &name, spec, Some(schema), if_not_exists).await.map(|_| 0);
+        return create(engine, &name, spec, Some(schema), existing).await.map(|_| 0);
     }
-    let created = Target::create(engine.catalog(), &name, spec, Some(schema)).await;
-    let Some(mut target) = unless_there(created, if_not_exists)? else { return Ok(0) };
+    let namesake = match existing {
+        Existing::Fail | Existing::Keep => Namesake::Stays,
+        Existing::Replace => Namesake::GivesWay,
+    };
+    let created = Target::create(engine.catalog(), &name, spec, Some(schema), namesake).await;
+    let Some(mut target) = unless_there(created, existing)? else { return Ok(0) };
     let append = insert::fill(engine, &prepared, target.table(), vec![input]).await;
     match target.commit(append.map_err(status::not_committed)?).await {
         // Somebody else made one meanwhile.
-        Err(error) if if_not_exists && error.kind() == ErrorKind::AlreadyExists => Ok(0),
+        Err(error) if existing.is_kept(&error) => Ok(0),
         committed => insert::row_count(committed),
+    }
+}
+
+/// What is to become of a table that has the name already.
+#[derive(Debug, Clone, Copy)]
+enum Existing {
+    Fail,
+    /// `IF NOT EXISTS`.
+    Keep,
+    /// `OR REPLACE`. The statement says all of the new table: nothing of the old one is kept.
+    Replace,
+}
+
+impl Existing {
+    fn of(table: &CreateTable) -> Result<Self, Status> {
+        match (table.or_replace, table.if_not_exists) {
+            (false, false) => Ok(Self::Fail),
+            (false, true) => Ok(Self::Keep),
+            (true, false) => Ok(Self::Replace),
+            (true, true) => Err(status::invalid(
+                "OR REPLACE and IF NOT EXISTS say two things of a table that is there; write one of them",
+            )),
+        }
+    }
+
+    /// Whether the error says that a table is there, and that is fine.
+    fn is_kept(self, error: &Error) -> bool {
+        matches!(self, Self::Keep) && error.kind() == ErrorKind::AlreadyExists
     }
 }
 
@@ -115,28 +147,29 @@ async fn create(
     name: &str,
     spec: TableSpec,
     schema: Option<SchemaRef>,
-    if_not_exists: bool,
+    existing: Existing,
 ) -> Result<Option<Arc<Table>>, Status> {
-    let created = engine.catalog().create_table(name, spec, schema, auth::ANONYMOUS).await;
-    unless_there(created, if_not_exists)
+    let catalog = engine.catalog();
+    let created = match existing {
+        Existing::Fail | Existing::Keep => {
+            catalog.create_table(name, spec, schema, auth::ANONYMOUS).await
+        }
+        Existing::Replace => catalog.replace_table(name, spec, schema, auth::ANONYMOUS).await,
+    };
+    unless_there(created, existing)
 }
 
 /// What was created, or `None` when a table of that name was there and that is fine.
-fn unless_there<T>(created: Result<T, Error>, if_not_exists: bool) -> Result<Option<T>, Status> {
+fn unless_there<T>(created: Result<T, Error>, existing: Existing) -> Result<Option<T>, Status> {
     match created {
         Ok(created) => Ok(Some(created)),
-        Err(error) if if_not_exists && error.kind() == ErrorKind::AlreadyExists => Ok(None),
+        Err(error) if existing.is_kept(&error) => Ok(None),
         Err(error) => Err(status::core(&error)),
     }
 }
 
 /// Refuses what the planner would take and nobody would keep.
 fn check_columns(table: &CreateTable) -> Result<(), Status> {
-    if table.or_replace {
-        return Err(status::unsupported(
-            "OR REPLACE is not supported; DROP TABLE first, which frees the name at once",
-        ));
-    }
     if !table.constraints.is_empty() {
         return Err(status::unsupported(
             "table constraints are not supported; only NOT NULL on columns is",

@@ -12,9 +12,13 @@ pub(crate) mod sql;
 
 use std::sync::Arc;
 
-use arrow::array::{Float64Array, StringArray, TimestampMicrosecondArray};
+use arrow::array::{Float64Array, Int64Array, StringArray, TimestampMicrosecondArray};
 use arrow::record_batch::RecordBatch;
 use arrow_flight::flight_service_client::FlightServiceClient;
+use arrow_flight::sql::{
+    CommandStatementIngest, ProstMessageExt, TableDefinitionOptions, TableExistsOption,
+    TableNotExistOption,
+};
 use arrow_flight::utils::batches_to_flight_data;
 use arrow_flight::{Action, FlightData, FlightDescriptor};
 use coverline_proto::flight::{AppendCommand, AppendReceipt};
@@ -150,6 +154,30 @@ pub(crate) fn command(command: &AppendCommand) -> FlightDescriptor {
     FlightDescriptor::new_cmd(any.encode_to_vec())
 }
 
+/// An ingestion of Flight SQL, by what it does when the table is missing and when it is there.
+pub(crate) fn ingest(
+    table: &str,
+    missing: TableNotExistOption,
+    exists: TableExistsOption,
+) -> CommandStatementIngest {
+    CommandStatementIngest {
+        table_definition_options: Some(TableDefinitionOptions {
+            if_not_exist: missing as i32,
+            if_exists: exists as i32,
+        }),
+        table: table.to_owned(),
+        schema: None,
+        catalog: None,
+        temporary: false,
+        transaction_id: None,
+        options: [].into(),
+    }
+}
+
+pub(crate) fn descriptor(command: &CommandStatementIngest) -> FlightDescriptor {
+    FlightDescriptor::new_cmd(command.as_any().encode_to_vec())
+}
+
 /// Schema, dictionaries and batches, the descriptor on the first.
 pub(crate) fn messages(descriptor: FlightDescriptor, batches: &[RecordBatch]) -> Vec<FlightData> {
     let mut messages = batches_to_flight_data(&batches[0].schema(), batches.to_vec()).unwrap();
@@ -168,6 +196,11 @@ pub(crate) fn prices(symbol: &str, hour: i64, rows: i64) -> RecordBatch {
         ("price", Arc::new(Float64Array::from_iter_values((0..rows).map(|row| row as f64))) as _),
     ])
     .unwrap()
+}
+
+/// One column, `n`.
+pub(crate) fn numbers(values: &[i64]) -> RecordBatch {
+    RecordBatch::try_from_iter([("n", Arc::new(Int64Array::from(values.to_vec())) as _)]).unwrap()
 }
 
 /// The structured detail of an error of ours.

@@ -1,5 +1,5 @@
-//! Every crash point and every failed operation of creating, committing, losing a race, checkpointing, dropping and recovering
-//! (C1, C2, C8, C13, C14), on a simulated disk.
+//! Every crash point and every failed operation of creating, committing, losing a race, checkpointing, dropping, replacing and
+//! recovering (C1, C2, C8, C13, C14), on a simulated disk.
 
 #![allow(
     clippy::unwrap_used,
@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use coverline_proto::log as proto;
 
-use super::{Catalog, CatalogOptions};
+use super::{Catalog, CatalogOptions, Namesake};
 use crate::clock::SeededClock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::record::Action;
@@ -108,7 +108,21 @@ async fn scenario(disk: &SimDisk) -> Vec<Answer> {
     let _ = catalog.head.checkpoint().await;
     let before = disk.operation_count();
     note(&["late"], &[], before, create(&catalog, "late").await);
+    if let Ok(table) = catalog.table("late").await {
+        let before = disk.operation_count();
+        note(&["late.old"], &[], before, set(&table, "old").await);
+        let before = disk.operation_count();
+        note(&["late.new"], &["late.old"], before, replace(&catalog, "late", "new").await);
+    }
     answers
+}
+
+/// Puts another table with that key in the place of the one that is there.
+async fn replace(catalog: &Arc<Catalog>, name: &str, key: &str) -> Result<()> {
+    let spec = TableSpec::plain();
+    let table = catalog.create_unnamed(name, spec, None, Namesake::GivesWay, "").await?;
+    set(&table, key).await?;
+    catalog.name_table(&table, Namesake::GivesWay, "").await
 }
 
 /// Opens everything and says what is there.

@@ -76,6 +76,15 @@ pub struct Catalog {
     lock: Option<RootLock>,
 }
 
+/// What becomes of a table whose name a new one is to have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Namesake {
+    /// It stays, and the new table is refused.
+    Stays,
+    /// It is dropped by the record that names the new table: at every version of the catalog the name means one of the two.
+    GivesWay,
+}
+
 /// The tables that this process has a handle on.
 #[derive(Debug, Default)]
 struct Handles {
@@ -304,11 +313,32 @@ impl Catalog {
         schema: Option<SchemaRef>,
         principal: &str,
     ) -> Result<Arc<Table>> {
-        let (catalog, new) = (Arc::clone(self), NewTable::checked(name, spec, schema, principal)?);
+        self.create(NewTable::checked(name, spec, schema, principal)?, Namesake::Stays).await
+    }
+
+    /// Creates a table in the place of the one that has the name, if there is one: see [`Namesake::GivesWay`].
+    ///
+    /// # Errors
+    /// As [`Catalog::create_table`], but for `AlreadyExists`.
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not stop it.
+    pub async fn replace_table(
+        self: &Arc<Self>,
+        name: &str,
+        spec: TableSpec,
+        schema: Option<SchemaRef>,
+        principal: &str,
+    ) -> Result<Arc<Table>> {
+        self.create(NewTable::checked(name, spec, schema, principal)?, Namesake::GivesWay).await
+    }
+
+    async fn create(self: &Arc<Self>, new: NewTable, namesake: Namesake) -> Result<Arc<Table>> {
+        let catalog = Arc::clone(self);
         detached(async move {
             let _one_at_a_time = catalog.changes.lock().await;
-            let table = catalog.make(&new).await?;
-            catalog.put(&table, new.principal).await?;
+            let table = catalog.make(&new, namesake).await?;
+            catalog.put(&table, namesake, new.principal).await?;
             Ok(table)
         })
         .await
@@ -318,7 +348,7 @@ impl Catalog {
     /// first rows. Without a name it is a folder that means nothing, however full.
     ///
     /// # Errors
-    /// As [`Catalog::create_table`].
+    /// As [`Catalog::create_table`]; `AlreadyExists` only where the namesake stays.
     ///
     /// # Cancel safety
     /// Dropping the future does not stop it.
@@ -327,35 +357,42 @@ impl Catalog {
         name: &str,
         spec: TableSpec,
         schema: Option<SchemaRef>,
+        namesake: Namesake,
         principal: &str,
     ) -> Result<Arc<Table>> {
         let (catalog, new) = (Arc::clone(self), NewTable::checked(name, spec, schema, principal)?);
-        detached(async move { catalog.make(&new).await }).await
+        detached(async move { catalog.make(&new, namesake).await }).await
     }
 
-    /// Gives a table of [`Catalog::create_unnamed`] its name, durably and with everything that was committed to it.
+    /// Gives a table of [`Catalog::create_unnamed`] its name, durably and with everything that was committed to it. A namesake
+    /// that gives way is whichever table has the name at that moment; it ends as by [`Catalog::drop_table`].
     ///
     /// # Errors
-    /// `AlreadyExists` when another table got the name meanwhile; as [`Table::commit`].
+    /// `AlreadyExists` when another table got the name meanwhile and stays; as [`Table::commit`].
     ///
     /// # Cancel safety
     /// Dropping the future does not stop it.
-    pub async fn name_table(self: &Arc<Self>, table: &Arc<Table>, principal: &str) -> Result<()> {
+    pub async fn name_table(
+        self: &Arc<Self>,
+        table: &Arc<Table>,
+        namesake: Namesake,
+        principal: &str,
+    ) -> Result<()> {
         let (catalog, principal) = (Arc::clone(self), principal.to_owned());
         let table = Arc::clone(table);
         detached(async move {
             let _one_at_a_time = catalog.changes.lock().await;
-            catalog.put(&table, principal).await
+            catalog.put(&table, namesake, principal).await
         })
         .await
     }
 
     /// Makes a table that has no name yet.
-    async fn make(&self, new: &NewTable) -> Result<Arc<Table>> {
+    async fn make(&self, new: &NewTable, namesake: Namesake) -> Result<Arc<Table>> {
         let NewTable { name, spec, schema, principal } = new;
         self.refuse_closed()?;
         self.refresh(Duration::ZERO).await?;
-        if self.contains(name) {
+        if namesake == Namesake::Stays && self.contains(name) {
             return Err(exists(name));
         }
         let id = TableId(self.context.log.clock.new_id());
@@ -363,7 +400,7 @@ impl Catalog {
     }
 
     /// Names a table. With `changes` held.
-    async fn put(&self, table: &Arc<Table>, principal: String) -> Result<()> {
+    async fn put(&self, table: &Arc<Table>, namesake: Namesake, principal: String) -> Result<()> {
         let (id, name) = (table.id(), table.name());
         // In place before the name can be found: two handles on one table would not see each other's commits.
         let cell = Arc::new(OnceCell::new_with(Some(Arc::clone(table))));
@@ -380,23 +417,33 @@ impl Catalog {
         let named = self
             .head
             .commit(move |state| {
-                if state.tables.contains_key(&name) {
-                    return Err(exists(&name));
-                }
+                let put = Action::PutTable(put.clone());
+                let (operation, actions) = match state.tables.get(&name) {
+                    None => ("create", vec![put]),
+                    Some(old) if namesake == Namesake::GivesWay => {
+                        ("replace", vec![drop_of(*old), put])
+                    }
+                    Some(_) => return Err(exists(&name)),
+                };
                 Ok(Decision::Commit(CommitBody {
-                    operation: "create".to_owned(),
+                    operation: operation.to_owned(),
                     principal: principal.clone(),
                     append_ids: Vec::new(),
-                    actions: vec![Action::PutTable(put.clone())],
+                    actions,
                     shares_record: false,
                 }))
             })
             .await;
-        let mut handles = self.tables.lock();
-        handles.unnamed.remove(&id);
-        if let Err(error) = named {
-            handles.cells.remove(&id);
-            return Err(error);
+        {
+            let mut handles = self.tables.lock();
+            handles.unnamed.remove(&id);
+            if let Err(error) = named {
+                handles.cells.remove(&id);
+                return Err(error);
+            }
+        }
+        if namesake == Namesake::GivesWay {
+            self.close_dropped();
         }
         Ok(())
     }
@@ -477,12 +524,11 @@ impl Catalog {
                 if state.tables.get(&name) != Some(&id) {
                     return Err(not_found(state, &name));
                 }
-                let drop = proto::DropTable { table_id: Bytes::copy_from_slice(id.as_bytes()) };
                 Ok(Decision::Commit(CommitBody {
                     operation: "drop".to_owned(),
                     principal: principal.clone(),
                     append_ids: Vec::new(),
-                    actions: vec![Action::DropTable(drop)],
+                    actions: vec![drop_of(id)],
                     shares_record: false,
                 }))
             }
@@ -576,6 +622,10 @@ impl NewTable {
         })?;
         Ok(Self { name: name.to_owned(), spec, schema, principal: principal.to_owned() })
     }
+}
+
+fn drop_of(id: TableId) -> Action {
+    Action::DropTable(proto::DropTable { table_id: Bytes::copy_from_slice(id.as_bytes()) })
 }
 
 fn exists(name: &str) -> Error {

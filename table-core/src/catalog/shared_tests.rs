@@ -162,7 +162,9 @@ async fn a_table_is_named_with_what_it_holds_or_is_nothing() {
     let disk = SimDisk::new();
     let (a, b) = (shared(&disk, 1).await, shared(&disk, 2).await);
     let unnamed = async |catalog: &Arc<Catalog>| {
-        let made = catalog.create_unnamed("prices", TableSpec::plain(), None, "ann").await;
+        let made = catalog
+            .create_unnamed("prices", TableSpec::plain(), None, Namesake::Stays, "ann")
+            .await;
         let made = made.unwrap();
         touch(&made).await.unwrap();
         made
@@ -171,9 +173,9 @@ async fn a_table_is_named_with_what_it_holds_or_is_nothing() {
     for catalog in [&a, &b] {
         assert_eq!(kind(catalog.fresh_table("prices", NOW).await), ErrorKind::NotFound);
     }
-    b.name_table(&third, "ann").await.unwrap();
-    assert_eq!(kind(a.name_table(&first, "ann").await), ErrorKind::AlreadyExists);
-    let late = a.create_unnamed("prices", TableSpec::plain(), None, "ann").await;
+    b.name_table(&third, Namesake::Stays, "ann").await.unwrap();
+    assert_eq!(kind(a.name_table(&first, Namesake::Stays, "ann").await), ErrorKind::AlreadyExists);
+    let late = a.create_unnamed("prices", TableSpec::plain(), None, Namesake::Stays, "ann").await;
     assert_eq!(kind(late), ErrorKind::AlreadyExists);
     for catalog in [&a, &b] {
         let found = catalog.fresh_table("prices", NOW).await.unwrap();
@@ -182,9 +184,58 @@ async fn a_table_is_named_with_what_it_holds_or_is_nothing() {
     assert!(Arc::ptr_eq(&b.table("prices").await.unwrap(), &third));
     b.drop_table("prices", "ann").await.unwrap();
     a.refresh(NOW).await.unwrap();
-    a.name_table(&second, "ann").await.unwrap();
+    a.name_table(&second, Namesake::Stays, "ann").await.unwrap();
     assert_eq!(shared(&disk, 3).await.table("prices").await.unwrap().id(), second.id());
     assert_eq!(touch(&second).await.unwrap(), Version(3));
+}
+
+/// C6, C7: the name is never free between the two, and handles on the first are closed on every server.
+#[tokio::test]
+async fn a_table_gives_way_to_its_namesake_in_one_step() {
+    use Namesake::{GivesWay, Stays};
+    let disk = SimDisk::new();
+    let (a, b) = (shared(&disk, 1).await, shared(&disk, 2).await);
+    let unnamed = async |catalog: &Arc<Catalog>| {
+        let made = catalog.create_unnamed("prices", TableSpec::plain(), None, GivesWay, "ann");
+        let made = made.await.unwrap();
+        touch(&made).await.unwrap();
+        made
+    };
+    let old = plain(&a, "prices").await.unwrap();
+    let old_on_b = b.fresh_table("prices", NOW).await.unwrap();
+    let (first, second, late) = (unnamed(&a).await, unnamed(&b).await, unnamed(&a).await);
+    touch(&old_on_b).await.unwrap();
+    assert_eq!(kind(a.name_table(&first, Stays, "ann").await), ErrorKind::AlreadyExists);
+    assert_eq!(
+        a.fresh_table("prices", NOW).await.unwrap().id(),
+        old.id(),
+        "it is there until then"
+    );
+
+    a.name_table(&first, GivesWay, "ann").await.unwrap();
+    assert_eq!(kind(touch(&old).await), ErrorKind::NotFound);
+    assert_eq!(b.fresh_table("prices", NOW).await.unwrap().id(), first.id());
+    assert_eq!(
+        kind(touch(&old_on_b).await),
+        ErrorKind::NotFound,
+        "a handle that was held is closed"
+    );
+    assert_eq!(old_on_b.snapshot().version, Version(2), "and can still be read");
+    assert_eq!(touch(&first).await.unwrap(), Version(3));
+
+    // Whichever has the name gives way, and one that is gone already is none.
+    b.name_table(&second, GivesWay, "ann").await.unwrap();
+    assert_eq!(a.fresh_table("prices", NOW).await.unwrap().id(), second.id());
+    assert_eq!(kind(touch(&first).await), ErrorKind::NotFound);
+    b.drop_table("prices", "ann").await.unwrap();
+    a.name_table(&late, GivesWay, "ann").await.unwrap();
+    for catalog in [&a, &b] {
+        assert_eq!(catalog.fresh_table("prices", NOW).await.unwrap().id(), late.id());
+        assert!(catalog.tables.lock().unnamed.is_empty());
+        assert_eq!(catalog.tables.lock().cells.len(), 1, "no handle is kept on what gave way");
+    }
+    assert_eq!(shared(&disk, 3).await.table("prices").await.unwrap().id(), late.id());
+    assert_eq!(touch(&late).await.unwrap(), Version(3));
 }
 
 /// C7, C8: whatever a listing leaves out of what came while it was made.

@@ -67,6 +67,11 @@ func TestFlightSQL(t *testing.T) {
 		_, err = ingest(t, client, name, 1, mayExist)
 		must(t, err)
 		equal(t, "count", query(t, client, "SELECT count(*) FROM "+name)[0][0], "96")
+		for range 2 {
+			_, err = ingest(t, client, name, 1, isReplaced)
+			must(t, err)
+			equal(t, "count", query(t, client, "SELECT count(*) FROM "+name)[0][0], "48")
+		}
 	})
 
 	t.Run("DoPut to the path of a table; headers choose skip and an append id", func(t *testing.T) {

@@ -53,15 +53,36 @@ def test_create_append_keeps_the_rules_of_a_time_series_table(cursor: Any, loade
     assert count(loaded) == 96
 
 
-def test_replace_works_or_says_that_it_does_not(cursor: Any, name: str, count: Callable[[str], int]) -> None:
-    cursor.adbc_ingest(name, PLAIN, mode="create")
-    try:
-        cursor.adbc_ingest(name, PLAIN.slice(0, 1), mode="replace")
-    except adbc.NotSupportedError as error:
-        assert "replacing" in str(error)
-        assert count(name) == 3
-    else:
-        assert count(name) == 1
+def test_replace_puts_other_columns_and_rows_in_the_place_of_what_was_there(
+    cursor: Any, name: str, count: Callable[[str], int]
+) -> None:
+    assert cursor.adbc_ingest(name, PLAIN, mode="replace") == 3
+    other = PLAIN.slice(0, 1).append_column("added", pa.array([True]))
+    for _ in range(2):
+        assert cursor.adbc_ingest(name, other, mode="replace") == 1
+        cursor.execute(f"SELECT * FROM {name}")
+        assert cursor.fetch_arrow_table().to_pylist() == other.to_pylist()
+    failing = pa.RecordBatchReader.from_batches(PLAIN.schema, fails_after(PLAIN))
+    with pytest.raises(Exception, match="half way"):
+        cursor.adbc_ingest(name, failing, mode="replace")
+    assert count(name) == 1
+
+
+def fails_after(table: pa.Table) -> Iterator[pa.RecordBatch]:
+    yield from table.to_batches()
+    raise ValueError("half way")
+
+
+def test_replace_keeps_a_time_series_table_one(cursor: Any, loaded: str, count: Callable[[str], int]) -> None:
+    assert cursor.adbc_ingest(loaded, day_of(1), mode="replace") == 48
+    assert cursor.adbc_ingest(loaded, day_of(0), mode="append") == 48
+    with pytest.raises(adbc.ProgrammingError, match="48 buckets") as caught:
+        cursor.adbc_ingest(loaded, day_of(1), mode="append")
+    assert caught.value.status_code == AdbcStatusCode.ALREADY_EXISTS
+    with pytest.raises(adbc.ProgrammingError, match='"ts".* drop the old one first') as caught:
+        cursor.adbc_ingest(loaded, PLAIN, mode="replace")
+    assert caught.value.status_code == AdbcStatusCode.INVALID_ARGUMENT
+    assert count(loaded) == 96
 
 
 def test_an_overlap_carries_its_details(cursor: Any, loaded: str, count: Callable[[str], int]) -> None:

@@ -34,6 +34,8 @@ def test_polars_writes(connection: Any, prices: str, name: str, count: Callable[
     other = f"{name}_new"
     frame.write_database(other, connection, if_table_exists="fail", engine="adbc")
     assert count(other) == 48
+    frame.head(5).write_database(other, connection, if_table_exists="replace", engine="adbc")
+    assert count(other) == 5
 
 
 def test_pandas_reads(connection: Any, loaded: str) -> None:
@@ -56,6 +58,8 @@ def test_pandas_writes(connection: Any, prices: str, name: str, count: Callable[
     with pytest.raises(ValueError, match="exists"):
         frame.to_sql(other, connection, if_exists="fail", index=False)
     assert count(other) == 48
+    assert frame.head(5).to_sql(other, connection, if_exists="replace", index=False) == 5
+    assert count(other) == 5
 
 
 def test_pandas_frames_with_a_time_index(connection: Any, prices: str, count: Callable[[str], int]) -> None:
