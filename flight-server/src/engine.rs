@@ -20,7 +20,8 @@ use table_core::clock::{Clock, SystemClock};
 use table_core::datafusion::{
     AsofFilters, DayFilters, EntitiesFromCoverage, ExactComparisons, GapFilling, MergeSegments,
     OneWayFilters, PhysicalPlans, ReadEnds, SnapshotSource, SortKeysOnce, TABLE_STORE_URL,
-    UnorderedGroups, WholeFloatGroups, guard_group_names, guard_pushdown, table_functions,
+    UnorderedGroups, WholeFloatGroups, guard_group_names, guard_lists, guard_pushdown,
+    table_functions,
 };
 use table_core::segment::reader::SegmentCache;
 use table_core::{Catalog, CatalogOptions, Error, ErrorKind};
@@ -246,7 +247,7 @@ fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
 
 /// DataFusion's rules and ours.
 fn logical_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
-    let mut rules = guard_group_names(Optimizer::new().rules);
+    let mut rules = guard_lists(guard_group_names(Optimizer::new().rules));
     // Filters have come down to the joins then, and nothing has come between.
     let behind = rules.iter().position(|rule| rule.name() == PushDownFilter::new().name());
     rules.insert(behind.map_or(0, |position| position + 1), Arc::new(AsofFilters));

@@ -132,3 +132,34 @@ async fn times_are_compared_in_their_own_unit() {
     client.refused("SELECT id FROM times WHERE ts > 'soon'", Code::InvalidArgument, "").await;
     server.stop().await;
 }
+
+/// DataFusion makes one list of two that a value is looked up in, which is right of constants and of values only.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_in_two_lists_is_looked_up_in_each() {
+    let server = Server::start().await;
+    let mut client = SqlClient::of(&server);
+    client.update("CREATE TABLE t (id BIGINT, x BIGINT, y BIGINT, z BIGINT)").await;
+    client
+        .update("INSERT INTO t VALUES (1, 1, 1, 1), (2, 2, 1, 2), (3, 3, 4, 5), (4, NULL, 1, 1)")
+        .await;
+    for (filter, ids) in [
+        ("x IN (y) AND x IN (z)", "1"),
+        ("x IN (y, 3) AND x NOT IN (1, z)", "3"),
+        ("x NOT IN (y, 9) OR x NOT IN (7, z)", "2 3"),
+        ("x NOT IN (1) OR x NOT IN (2)", "1 2 3"),
+        ("NOT (x IN (0, 1)) OR x NOT IN (2)", "1 2 3"),
+        ("(x IN (1) AND x IN (2)) IS NULL", "4"),
+        ("x IN (1, 2, 3) AND x IN (2, 3, 4)", "2 3"),
+        ("EXISTS (SELECT 1 FROM t i WHERE t.x IN (i.y) AND t.x IN (i.z) AND i.id = 1)", "1"),
+    ] {
+        let found = client.rows(&format!("SELECT id FROM t WHERE {filter} ORDER BY id")).await;
+        assert_eq!(found.join(" "), ids, "{filter}");
+    }
+    let column =
+        "SELECT x IN (1) AND x IN (2) AS c, x NOT IN (1) OR x NOT IN (2) FROM t WHERE id = 4";
+    assert_eq!(
+        client.query(column).await[0].columns().iter().map(|c| c.null_count()).sum::<usize>(),
+        2
+    );
+    server.stop().await;
+}
