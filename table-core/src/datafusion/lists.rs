@@ -7,7 +7,7 @@
 //!
 //! What stands in one chain of OR may become one list, which is always right. Of several such groups about one column all but one
 //! are hidden while the simplifier works on an expression: their columns have names of their own for that time, so that no two
-//! values look alike. Pure.
+//! values look alike. A constant that is looked up among columns has no columns to hide, and is compared with each instead. Pure.
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
@@ -20,6 +20,7 @@ use datafusion::common::{Column, TableReference};
 use datafusion::error::Result;
 use datafusion::logical_expr::expr::{Alias, InList};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::utils::{conjunction, disjunction};
 use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator};
 use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
@@ -72,12 +73,19 @@ impl OptimizerRule for Guarded {
 fn hide(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     let names = NamePreserver::new(&plan);
     let mut hide = |expr: Expr| {
-        let visible = visible_groups(&expr)?;
-        if !visible.is_contested {
+        // Most expressions have nothing that could become a list.
+        if !expr.exists(|part| Ok(may_become_list(part)))? {
             return Ok(Transformed::no(expr));
         }
         let name = names.save(&expr);
-        let expr = expr.rewrite(&mut Hiding { groups: Groups::default(), visible })?;
+        let expr = expr.transform_up(unroll)?;
+        let visible = visible_groups(&expr.data)?;
+        let expr = match visible.is_contested {
+            true => expr.transform_data(|expr| {
+                expr.rewrite(&mut Hiding { groups: Groups::default(), visible })
+            })?,
+            false => expr,
+        };
         Ok(expr.update_data(|expr| name.restore(expr)))
     };
     plan.map_expressions(|expr| match expr {
@@ -87,7 +95,7 @@ fn hide(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     })
 }
 
-/// Of each column that is looked up or compared with a constant, the group that can be seen: the one with most of that.
+/// Of each column of looked up values the group that can be seen: the one with most lookups.
 #[derive(Debug, Default)]
 struct Visible {
     groups: HashMap<Column, usize>,
@@ -95,15 +103,12 @@ struct Visible {
     is_contested: bool,
 }
 
+fn may_become_list(part: &Expr) -> bool {
+    let is_or = matches!(part, Expr::BinaryExpr(binary) if binary.op == Operator::Or);
+    is_or || matches!(part, Expr::InList(_) | Expr::Not(_))
+}
+
 fn visible_groups(expr: &Expr) -> Result<Visible> {
-    // Most expressions have nothing that could become a list.
-    let may_have = expr.exists(|part| {
-        let is_or = matches!(part, Expr::BinaryExpr(binary) if binary.op == Operator::Or);
-        Ok(is_or || matches!(part, Expr::InList(_) | Expr::Not(_)))
-    })?;
-    if !may_have {
-        return Ok(Visible::default());
-    }
     let mut counting = Counting::default();
     expr.visit(&mut counting)?;
     let mut visible = Visible::default();
@@ -164,8 +169,8 @@ impl<'n> TreeNodeVisitor<'n> for Counting {
 
     fn f_up(&mut self, part: &'n Expr) -> Result<TreeNodeRecursion> {
         if let (Some(group), Some((value, _))) = (self.groups.leave(), looked_up(part)) {
-            for column in columns_of(value)? {
-                *self.counts.entry(column).or_default().entry(group).or_default() += 1;
+            for column in columns_of(value) {
+                *self.counts.entry(column.clone()).or_default().entry(group).or_default() += 1;
             }
         }
         Ok(TreeNodeRecursion::Continue)
@@ -191,56 +196,81 @@ impl TreeNodeRewriter for Hiding {
         let (Some(group), Some((value, _))) = (self.groups.leave(), looked_up(&part)) else {
             return Ok(Transformed::no(part));
         };
-        let seen = |column: &Column| self.visible.groups.get(column) == Some(&group);
-        if columns_of(value)?.iter().all(seen) {
+        let seen = |column: &&Column| self.visible.groups.get(*column) == Some(&group);
+        if columns_of(value).iter().all(seen) {
             return Ok(Transformed::no(part));
         }
-        let under = |value: Expr| {
-            value.transform_up(|part| {
-                Ok(match part {
-                    Expr::Column(_) | Expr::OuterReferenceColumn(..) => {
-                        let relation = Some(TableReference::bare(HIDDEN));
-                        Transformed::yes(Expr::Alias(Alias::new(part, relation, group.to_string())))
-                    }
-                    part => Transformed::no(part),
-                })
+        let named = |value: Expr| {
+            value.transform_up(|part| match column_of(&part) {
+                Some(_) => {
+                    let relation = Some(TableReference::bare(HIDDEN));
+                    let name = group.to_string();
+                    Ok(Transformed::yes(Expr::Alias(Alias::new(part, relation, name))))
+                }
+                None => Ok(Transformed::no(part)),
             })
         };
         match part {
-            Expr::InList(InList { expr, list, negated }) => under(*expr)?
+            Expr::InList(InList { expr, list, negated }) => named(*expr)?
                 .map_data(|value| Ok(Expr::InList(InList::new(value.into(), list, negated)))),
-            // One of the two sides is a constant.
-            part => part.map_children(under),
+            // Of the two sides one is a constant.
+            part => part.map_children(named),
         }
     }
+}
+
+/// A constant that is looked up among columns is compared with each of them, as a constant has nothing to hide by.
+fn unroll(part: Expr) -> Result<Transformed<Expr>> {
+    let Expr::InList(list) = &part else { return Ok(Transformed::no(part)) };
+    if list.expr.is_volatile() || has_columns(&list.expr) || !list.list.iter().any(has_columns) {
+        return Ok(Transformed::no(part));
+    }
+    let compared = list.list.iter().map(|member| match list.negated {
+        false => member.clone().eq(list.expr.as_ref().clone()),
+        true => member.clone().not_eq(list.expr.as_ref().clone()),
+    });
+    let all = if list.negated { conjunction(compared) } else { disjunction(compared) };
+    Ok(all.map_or_else(|| Transformed::no(part), Transformed::yes))
 }
 
 /// The value that a part looks up in a list, or compares with a constant, as with a list of one; and whether it must not be there.
+/// A value without columns is none.
 fn looked_up(part: &Expr) -> Option<(&Expr, bool)> {
-    match part {
-        Expr::InList(list) => Some((&list.expr, list.negated)),
+    let (value, negated) = match part {
+        Expr::InList(list) => (list.expr.as_ref(), list.negated),
         Expr::BinaryExpr(BinaryExpr { left, op: op @ (Operator::Eq | Operator::NotEq), right }) => {
             match (left.as_ref(), right.as_ref()) {
                 (value, Expr::Literal(..)) | (Expr::Literal(..), value) => {
-                    Some((value, *op == Operator::NotEq))
+                    (value, *op == Operator::NotEq)
                 }
-                _ => None,
+                _ => return None,
             }
         }
-        _ => None,
-    }
+        _ => return None,
+    };
+    has_columns(value).then_some((value, negated))
 }
 
-/// The columns of a value, those of a query around it too.
-fn columns_of(value: &Expr) -> Result<HashSet<Column>> {
+fn columns_of(value: &Expr) -> HashSet<&Column> {
     let mut columns = HashSet::new();
-    value.apply(|part| {
-        if let Expr::Column(column) | Expr::OuterReferenceColumn(_, column) = part {
-            columns.insert(column.clone());
-        }
+    // What is done with a part cannot fail.
+    let _ = value.apply(|part| {
+        columns.extend(column_of(part));
         Ok(TreeNodeRecursion::Continue)
-    })?;
-    Ok(columns)
+    });
+    columns
+}
+
+fn has_columns(expr: &Expr) -> bool {
+    expr.exists(|part| Ok(column_of(part).is_some())).unwrap_or(true)
+}
+
+/// The column that an expression is, that of a query around it too.
+fn column_of(expr: &Expr) -> Option<&Column> {
+    match expr {
+        Expr::Column(column) | Expr::OuterReferenceColumn(_, column) => Some(column),
+        _ => None,
+    }
 }
 
 fn show(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {

@@ -126,7 +126,8 @@ fn conditions() -> impl Strategy<Value = Condition> {
         1 => Just(Member::Null),
         3 => (1..3_usize).prop_map(Member::Column),
     ];
-    let value = prop_oneof![4 => Just(0_usize), 1 => 1..3_usize].prop_map(Member::Column);
+    let column = prop_oneof![4 => Just(0_usize), 1 => 1..3_usize].prop_map(Member::Column);
+    let value = prop_oneof![6 => column, 1 => (1..4_i64).prop_map(Member::Constant)];
     let lookup = (value.clone(), prop::collection::vec(member, 1..5), any::<bool>())
         .prop_map(|(value, members, negated)| Condition::Lookup { value, members, negated });
     let compare = (value, 1..4_i64, any::<bool>())
@@ -177,6 +178,7 @@ async fn lists_of_columns_and_of_nulls_are_not_joined() {
         "x IN (y, 3) AND x NOT IN (3, z)",
         "x NOT IN (y) OR x NOT IN (z)",
         "NOT (x IN (1)) OR x NOT IN (2)",
+        "2 IN (x) AND 2 IN (y)",
         "(x = 1 OR x = 2) AND x IN (1, CAST(NULL AS BIGINT))",
         "NOT ((x = 1 OR x = 2) AND (x = 3 OR x = 4))",
     ] {

@@ -255,8 +255,39 @@ class Expressions:
             return made
         return sql("({} OR {} IS NULL)", made, self.any_column().sql)
 
+    def _about_one(self, depth: int) -> Sql:
+        """Conditions on one value with few others: what optimizers make one condition of, or none."""
+        rng = self.rng
+        kind = self.any_kind()
+        value = self.make(kind, depth if rng.random() < 0.2 else 0)
+        others = [self.make(kind, 0) if rng.random() < 0.3 else literal(rng, kind) for _ in range(rng.randint(1, 3))]
+        if rng.random() < 0.2:
+            others.append(same("NULL"))
+
+        def one() -> Sql:
+            match rng.randrange(6):
+                case 0 | 1:
+                    some = [rng.choice(others) for _ in range(rng.randint(1, 3))]
+                    made = sql(f"({{}} {rng.choice(['', 'NOT '])}IN ({{}}))", value, commas(some))
+                case 2:
+                    made = sql(f"({{}} {rng.choice(['', 'NOT '])}BETWEEN {{}} AND {{}})", value, rng.choice(others), rng.choice(others))
+                case 3:
+                    made = sql(f"({{}} IS {rng.choice(['', 'NOT '])}NULL)", value)
+                case _:
+                    made = sql(f"({{}} {rng.choice(['=', '<>', '<', '<=', '>', '>='])} {{}})", value, rng.choice(others))
+            return sql("(NOT {})", made) if rng.random() < 0.25 else made
+
+        made = one()
+        for _ in range(rng.randint(1, 3)):
+            made = sql(rng.choice(["({} AND {})", "({} OR {})", "(NOT ({} AND {}))", "(NOT ({} OR {}))"]), made, one())
+        if rng.random() < 0.2:
+            made = sql(f"({{}} IS {rng.choice(['NULL', 'NOT NULL', 'TRUE', 'NOT TRUE', 'FALSE', 'NOT FALSE'])})", made)
+        return made
+
     def _predicate(self, depth: int) -> Sql:
         rng = self.rng
+        if depth > 0 and rng.random() < 0.15:
+            return self._about_one(depth - 1)
         if depth > 0 and rng.random() < 0.35:
             a, b = self.predicate(depth - 1), self.predicate(depth - 1)
             return sql(rng.choice(["({} AND {})", "({} OR {})", "({} AND NOT {})", "(NOT {} OR {})"]), a, b)

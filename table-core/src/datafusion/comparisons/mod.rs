@@ -13,7 +13,9 @@
 //! The rule belongs before DataFusion's own, which then finds nothing to do. Constants are changed, and columns only where nothing
 //! else is left, as a comparison with a column as it is can be pruned by. Pure.
 
-use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, Decimal128Type, DecimalType, TimeUnit};
+mod digits;
+
+use arrow::datatypes::{DataType, Decimal128Type, DecimalType, TimeUnit};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, ScalarValue};
@@ -25,6 +27,8 @@ use datafusion::logical_expr::{
     Between, BinaryExpr, Case, Cast, Expr, ExprSchemable, LogicalPlan, Operator, cast, lit,
 };
 use datafusion::optimizer::AnalyzerRule;
+
+use self::digits::Digits;
 
 /// Digits behind the second that a timestamp of less than nanoseconds can have.
 const SUBSECOND_DIGITS_MAX: usize = 6;
@@ -93,7 +97,7 @@ fn exact_part(part: Expr, schema: &DFSchema) -> Transformed<Expr> {
         }
         Expr::Cast(Cast { expr, field }) => match field.data_type() {
             DataType::Decimal128(precision, scale) => {
-                Digits::of(expr).and_then(|digits| digits.rounded(*precision, *scale)).map(lit)
+                digits_of(expr).and_then(|digits| digits.rounded(*precision, *scale)).map(lit)
             }
             _ => None,
         },
@@ -205,7 +209,7 @@ fn fitted(value: &DataType, other: &Expr, other_type: &DataType) -> Option<Expr>
 
 /// The number that a constant double is, as a decimal: of this type where that holds it.
 fn decimal_of(constant: &Expr, data_type: &DataType) -> Option<ScalarValue> {
-    let digits = Digits::of(constant)?;
+    let digits = digits_of(constant)?;
     match *data_type {
         DataType::Decimal128(precision, scale) if scale >= digits.scale => {
             digits.rounded(precision, scale).or_else(|| digits.natural())
@@ -214,50 +218,8 @@ fn decimal_of(constant: &Expr, data_type: &DataType) -> Option<ScalarValue> {
     }
 }
 
-/// The shortest decimal that means a double, which is the one that was written: what has more digits is planned as a decimal.
-struct Digits {
-    number: i128,
-    /// Of `number`, behind the point.
-    scale: i8,
-}
-
-impl Digits {
-    fn of(constant: &Expr) -> Option<Self> {
-        let text = match value_of(constant)? {
-            ScalarValue::Float64(Some(value)) => value.to_string(),
-            ScalarValue::Float32(Some(value)) => value.to_string(),
-            _ => return None,
-        };
-        let (integer, fraction) = text.split_once('.').unwrap_or((&text, ""));
-        let number = format!("{integer}{fraction}").parse().ok()?;
-        Some(Self { number, scale: i8::try_from(fraction.len()).ok()? })
-    }
-
-    /// In a type that just holds it.
-    fn natural(&self) -> Option<ScalarValue> {
-        let digits = self.number.unsigned_abs().checked_ilog10().map_or(1, |log| log + 1);
-        let precision = u8::try_from(digits).ok()?.max(u8::try_from(self.scale).ok()?);
-        (precision <= DECIMAL128_MAX_PRECISION).then_some(ScalarValue::Decimal128(
-            Some(self.number),
-            precision,
-            self.scale,
-        ))
-    }
-
-    /// In this type, of two neighbours the one farther from zero where it is half way; `None` where that has too few digits.
-    fn rounded(&self, precision: u8, scale: i8) -> Option<ScalarValue> {
-        let by = 10_i128.checked_pow(u32::from(scale.abs_diff(self.scale)))?;
-        let number = match scale >= self.scale {
-            true => self.number.checked_mul(by)?,
-            false => {
-                let rest = self.number % by;
-                let away = if rest.abs() >= by - rest.abs() { self.number.signum() } else { 0 };
-                self.number / by + away
-            }
-        };
-        let fits = number.unsigned_abs() < 10_u128.checked_pow(u32::from(precision))?;
-        fits.then_some(ScalarValue::Decimal128(Some(number), precision, scale))
-    }
+fn digits_of(constant: &Expr) -> Option<Digits> {
+    Digits::of(&value_of(constant)?)
 }
 
 /// The double that is nearest to a constant decimal. Arrow's own is the quotient of two doubles, and may be its neighbour.
@@ -300,3 +262,6 @@ fn value_of(constant: &Expr) -> Option<ScalarValue> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;
