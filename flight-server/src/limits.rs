@@ -123,10 +123,14 @@ pub(crate) const TICKET_PARAMETER_BYTES_MAX: usize = 3 << 20;
 /// Bound parameters, encoded, that a handle carries, bytes: it is sent with every use. More stay where they were bound.
 pub(crate) const HANDLE_PARAMETER_BYTES_MAX: usize = 16 << 10;
 
+/// How often a table that is to replace another is held against the one that has the name by then (C6).
+pub(crate) const NAMING_TRIES_MAX: usize = 20;
+
 /// Endpoints of one query at most.
 pub(crate) const ENDPOINTS_MAX: usize = 64;
 
-/// Longest error message, bytes. The whole trailer must stay below the 8 KiB that clients accept.
+/// Longest error message as the trailer has it, bytes: what is no plain ASCII takes three for each. The whole trailer must stay
+/// below the 8 KiB that clients accept, and the message is in it twice.
 pub(crate) const ERROR_MESSAGE_BYTES_MAX: usize = 2 << 10;
 /// Longest value of one error detail, bytes.
 pub(crate) const ERROR_DETAIL_BYTES_MAX: usize = 512;

@@ -1,15 +1,16 @@
 //! [`Target`]: the table that an append goes to, which does not stay when it was made for that append and nothing came of it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
-use table_core::append::{Append, Receipt};
+use table_core::append::{Append, Receipt, first_try};
 use table_core::schema::TableSpec;
-use table_core::types::Version;
+use table_core::types::{TableId, Version};
 use table_core::{Catalog, Error, ErrorKind, Namesake, Table};
 use tracing::{info, warn};
 
-use crate::auth;
+use crate::{auth, limits};
 
 /// The version that a creation makes. Asking the new table for its newest one would take an append that came right after for
 /// part of the creation.
@@ -24,11 +25,25 @@ pub(crate) struct Target {
     created: Option<Created>,
 }
 
+/// What becomes of a table that has the name of a new one.
+#[derive(Debug, Clone)]
+pub(crate) enum Existing {
+    /// It stays, and the new table is refused.
+    Stays,
+    /// The new one takes its place.
+    IsReplaced {
+        /// The one that was seen; `None` when there was none. One that came later is looked at first.
+        seen: Option<TableId>,
+        /// Whether the new one is made as that was, for want of other words: then one that is made otherwise stays.
+        is_made_alike: bool,
+    },
+}
+
 /// A table that was created for an append.
 #[derive(Debug)]
 enum Created {
     /// Nobody else can find it before the append is committed: without that it never was there.
-    Unnamed(Arc<Catalog>, Namesake),
+    Unnamed(Arc<Catalog>, Existing),
     /// Others can use it as soon as it is there. It is dropped unless somebody else has committed to it, whose rows are never
     /// taken away, or may do so: where other servers write it stays.
     Named(Arc<Catalog>),
@@ -53,10 +68,11 @@ impl Target {
         name: &str,
         spec: TableSpec,
         schema: Option<SchemaRef>,
-        namesake: Namesake,
+        existing: Existing,
     ) -> Result<Self, Error> {
-        let made = catalog.create_unnamed(name, spec, schema, namesake, auth::ANONYMOUS);
-        let created = Some(Created::Unnamed(Arc::clone(catalog), namesake));
+        let replaces = matches!(existing, Existing::IsReplaced { .. });
+        let made = catalog.create_unnamed(name, spec, schema, replaces, auth::ANONYMOUS);
+        let created = Some(Created::Unnamed(Arc::clone(catalog), existing));
         Ok(Self { table: made.await?, created })
     }
 
@@ -87,18 +103,23 @@ impl Target {
         &self.table
     }
 
+    /// Whether the table is made for the append and nobody else can find it yet.
+    pub(crate) fn is_unnamed(&self) -> bool {
+        matches!(self.created, Some(Created::Unnamed(..)))
+    }
+
     /// Commits an append to the table, which then stays.
     ///
     /// # Errors
     /// As [`Append::commit`], and of [`Catalog::name_table`] for a new table.
     pub(crate) async fn commit(&mut self, append: Append) -> Result<Receipt, Error> {
         let mut outcome = append.commit().await;
-        if let (Ok(_), Some(Created::Unnamed(catalog, namesake))) = (&outcome, &self.created)
-            && let Err(error) = catalog.name_table(&self.table, *namesake, auth::ANONYMOUS).await
+        if let (Ok(receipt), Some(Created::Unnamed(catalog, existing))) = (&outcome, &self.created)
         {
-            outcome = Err(error);
+            let (catalog, existing) = (Arc::clone(catalog), existing.clone());
+            outcome = self.name(&catalog, existing, receipt.clone()).await;
         }
-        if let (Ok(_), Some(_)) = (&outcome, &self.created) {
+        if let (Ok(Receipt { repeated: false, .. }), Some(_)) = (&outcome, &self.created) {
             info!(table = self.table.name(), "created with its first append");
         }
         let stays = match &outcome {
@@ -110,6 +131,48 @@ impl Target {
             self.created = None;
         }
         outcome
+    }
+
+    /// Names the table. Another that has the name may be the work of this append's first try, which then answers for it.
+    async fn name(
+        &mut self,
+        catalog: &Arc<Catalog>,
+        existing: Existing,
+        receipt: Receipt,
+    ) -> Result<Receipt, Error> {
+        let mut namesake = match existing {
+            Existing::IsReplaced { seen: Some(seen), .. } => Namesake::GivesWay(seen),
+            Existing::IsReplaced { seen: None, .. } | Existing::Stays => Namesake::Stays,
+        };
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let named = catalog.name_table(&self.table, namesake, auth::ANONYMOUS).await;
+            let Err(error) = named else { return Ok(receipt) };
+            let is_taken = matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::Conflict);
+            if !is_taken || tries == limits::NAMING_TRIES_MAX {
+                return Err(error);
+            }
+            let other = match catalog.fresh_table(&self.table.name(), Duration::ZERO).await {
+                Ok(other) => other,
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    namesake = Namesake::Stays;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            if let Some(answer) = first_try(&other, &self.table.snapshot()) {
+                self.table = other;
+                return answer;
+            }
+            let is_alike = || *other.snapshot().spec == *self.table.snapshot().spec;
+            match existing {
+                Existing::IsReplaced { is_made_alike, .. } if !is_made_alike || is_alike() => {
+                    namesake = Namesake::GivesWay(other.id());
+                }
+                Existing::IsReplaced { .. } | Existing::Stays => return Err(error),
+            }
+        }
     }
 
     /// Undoes the creation; does nothing once the table is to stay. For those who answer an error: the client's retry may
@@ -179,7 +242,7 @@ mod tests {
             let (spec, schema) = (TableSpec::plain(), Some(batch.schema()));
             let target = match is_for_all {
                 true => Target::create_for_all(&catalog, name, spec, schema).await,
-                false => Target::create(&catalog, name, spec, schema, Namesake::Stays).await,
+                false => Target::create(&catalog, name, spec, schema, Existing::Stays).await,
             };
             let mut target = target.unwrap();
             let mut append = target.table().append(AppendRequest::default());

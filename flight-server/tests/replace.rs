@@ -6,11 +6,12 @@ mod common;
 
 use std::sync::Arc;
 
-use arrow_flight::FlightDescriptor;
-use arrow_flight::error::FlightError;
+use arrow::array::RecordBatch;
 use arrow_flight::sql::{CommandStatementIngest, TableExistsOption, TableNotExistOption};
-use coverline_proto::flight::{AppendCommand, CommitMode};
+use arrow_flight::{FlightData, FlightDescriptor};
+use coverline_proto::flight::{AppendCommand, AppendReceipt, CommitMode};
 use futures::stream::{self, StreamExt};
+use prost::Message;
 use serde_json::json;
 use tonic::Code;
 
@@ -128,6 +129,112 @@ async fn a_retry_with_its_id_replaces_nothing() {
     server.stop().await;
 }
 
+/// C4: two tries of one append, as after a time limit of the client: the later one answers for the first and takes nothing away.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_tries_at_the_same_time_the_second_answers_for_the_first() {
+    let server = Server::start().await;
+    for exists in [TableExistsOption::Replace, TableExistsOption::Fail] {
+        for is_there in [true, false] {
+            if is_there && exists == TableExistsOption::Fail {
+                continue;
+            }
+            let table = format!("n_{}_{is_there}", exists as i32);
+            if is_there {
+                server.append(replacing(&table, &[]), &[numbers(&[1, 2, 3])]).await.unwrap();
+            }
+            let asked = descriptor(&CommandStatementIngest {
+                options: [("append_id".to_owned(), "load-1".to_owned())].into(),
+                ..ingest(&table, TableNotExistOption::Create, exists)
+            });
+            let start = |rows: RecordBatch| {
+                let mut sent = messages(asked.clone(), &[numbers(&[4]), rows]);
+                let last = sent.pop().unwrap();
+                let (go, wait) = tokio::sync::oneshot::channel::<()>();
+                let outgoing = stream::iter(sent).chain(stream::once(async {
+                    wait.await.unwrap();
+                    last
+                }));
+                let mut client = server.client.clone();
+                (go, async move { client.do_put(outgoing).await })
+            };
+            let (first_go, first) = start(numbers(&[5]));
+            let (second_go, second) = start(numbers(&[5]));
+            let (third_go, third) = start(numbers(&[6]));
+            let (first, second, third) = tokio::join!(first, second, third);
+            let mut streams = [first, second, third].map(|answer| answer.unwrap().into_inner());
+            first_go.send(()).unwrap();
+            let first = streams[0].message().await.unwrap().unwrap();
+            let first = AppendReceipt::decode(first.app_metadata).unwrap();
+            assert!(!first.repeated);
+            // What was acknowledged in between stays.
+            server.append(path(&[&table]), &[numbers(&[99])]).await.unwrap();
+            second_go.send(()).unwrap();
+            let second = streams[1].message().await.unwrap().unwrap();
+            let second = AppendReceipt::decode(second.app_metadata).unwrap();
+            assert_eq!((second.repeated, second.record_count), (true, 2));
+            assert_eq!(second.version, first.version);
+            // The same id for other rows.
+            third_go.send(()).unwrap();
+            let refused = streams[2].message().await;
+            check_refused(refused, Code::FailedPrecondition, "PRECONDITION");
+            assert_eq!(server.row_count(&table).await, 3);
+        }
+    }
+    server.stop().await;
+}
+
+/// C4: without rows, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_without_rows_replaces_nothing_either() {
+    let server = Server::start().await;
+    server.append(replacing("n", &[]), &[numbers(&[1, 2, 3])]).await.unwrap();
+    let nobody = [numbers(&[])];
+    let empty = || server.append(replacing("n", &[("append_id", "none")]), &nobody);
+    let first = empty().await.unwrap();
+    assert_eq!((first[0].record_count, first[0].repeated), (0, false));
+    assert_eq!(server.row_count("n").await, 0);
+    server.append(path(&["n"]), &[numbers(&[4])]).await.unwrap();
+    assert!(empty().await.unwrap()[0].repeated);
+    assert_eq!(server.row_count("n").await, 1);
+
+    // Nothing at all says nothing of the new table.
+    let nothing =
+        FlightData { flight_descriptor: Some(replacing("n", &[])), ..FlightData::default() };
+    let refused = server.put(&[], stream::iter([nothing])).await;
+    let status = check_refused(refused, Code::InvalidArgument, "INVALID");
+    assert!(status.message().contains("was not replaced"), "{status}");
+    assert_eq!(server.row_count("n").await, 1);
+    server.stop().await;
+}
+
+/// What the new table keeps of the old one must still be so when it gets the name.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_was_made_otherwise_meanwhile_is_not_replaced() {
+    let server = Server::start().await;
+    let mut client = SqlClient::of(&server);
+    server.append(replacing("t", &[]), &[numbers(&[1, 2, 3])]).await.unwrap();
+    let mut sent = messages(replacing("t", &[]), &[numbers(&[4]), numbers(&[5])]);
+    let last = sent.pop().unwrap();
+    let (go, wait) = tokio::sync::oneshot::channel::<()>();
+    let (begun, started) = tokio::sync::oneshot::channel::<()>();
+    let outgoing = stream::iter(sent).chain(stream::once(async {
+        begun.send(()).unwrap();
+        wait.await.unwrap();
+        last
+    }));
+    let meanwhile = async {
+        started.await.unwrap();
+        client.update("DROP TABLE t").await;
+        client.update("CREATE TABLE t (n BIGINT) WITH (index_column = 'n', bucket = '1')").await;
+        client.update("INSERT INTO t VALUES (7)").await;
+        go.send(()).unwrap();
+    };
+    let (refused, ()) = tokio::join!(server.put(&[], outgoing), meanwhile);
+    check_refused(refused, Code::Aborted, "CONFLICT");
+    assert_eq!(client.rows("SELECT n FROM t").await, ["7"]);
+    server.stop().await;
+}
+
 /// C2: an append that was under way when its table was replaced is committed to neither of the two.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_append_to_a_table_that_is_replaced_meanwhile_is_refused() {
@@ -185,11 +292,11 @@ async fn create_or_replace_makes_what_it_says() {
         client.update("CREATE OR REPLACE TABLE t AS SELECT n, n * 10 AS tens FROM t").await;
     assert_eq!(created, 3);
     assert_eq!(client.rows("SELECT sum(n), sum(tens) FROM t").await, ["6 60"]);
-    let gone = client.fetch(info).await.unwrap_err();
-    assert!(
-        matches!(&gone, FlightError::Tonic(status) if status.code() == Code::NotFound),
-        "{gone:?}"
-    );
+    // C7: what was pinned is read on, twice as well.
+    for _ in 0..2 {
+        let pinned = client.fetch(info.clone()).await.unwrap();
+        assert_eq!(client.text(&pinned), ["1", "2", "3"]);
+    }
 
     // What fails changes nothing.
     let failing = "CREATE OR REPLACE TABLE t AS SELECT 1 / (n - 3) AS q FROM t";

@@ -220,7 +220,7 @@ impl Table {
     pub(crate) fn close_dropped(&self) {
         self.head.close(
             ErrorKind::NotFound,
-            format!("table \"{}\" was dropped; create it again to append to it", self.name),
+            format!("table \"{}\" was dropped or replaced; append to the one that is there now, or create it again", self.name),
         );
     }
 

@@ -17,13 +17,13 @@ use prost::Message;
 use table_core::append::{Append, AppendRequest, Receipt};
 use table_core::schema::TableSpec;
 use table_core::types::Version;
-use table_core::{Catalog, Error, ErrorKind, Namesake, Table, Workers};
+use table_core::{Catalog, Error, ErrorKind, Table, Workers};
 use tonic::Status;
 use tracing::info;
 
 use super::decode::{DecodeLimits, GuardedDecoder};
 use super::request::{Existing, PutRequest};
-use crate::target::Target;
+use crate::target::{self, Target};
 use crate::{auth, limits, status};
 
 /// Metadata key that gives a column a meaning beyond its type.
@@ -49,6 +49,9 @@ pub(super) async fn run(
     let mut incoming = Incoming::new(first, rest, limits::APPEND_IDLE_TIME, workers);
     let found = find(catalog, &request).await?;
     let Some(schema) = incoming.schema().await? else {
+        if let Some(table) = found.as_ref().filter(|table| is_replaced(table, &request)) {
+            return Err(status::append(&nothing_to_replace_with(table)));
+        }
         // A reader without rows may send neither schema nor batch. What is not described cannot be created.
         let (table, version) = match &found {
             Some(table) => (table.name(), table.snapshot().version),
@@ -99,6 +102,18 @@ fn check_existing(table: &Table, request: &PutRequest) -> Result<(), Error> {
 /// commit then answers for.
 fn is_replaced(table: &Table, request: &PutRequest) -> bool {
     request.mode.existing == Existing::Replace && !is_retry(table, request)
+}
+
+/// Some clients send nothing at all when there are no rows. A table of no known columns cannot take the place of one with rows.
+fn nothing_to_replace_with(table: &Table) -> Error {
+    Error::new(
+        ErrorKind::Invalid,
+        format!(
+            "nothing was sent, not even which columns there are, so table \"{}\" was not replaced; send at least one batch, which \
+             may have no rows, or empty the table with CREATE OR REPLACE TABLE",
+            table.name()
+        ),
+    )
 }
 
 /// Whether the table knows the id of the first commit of this append.
@@ -191,12 +206,20 @@ async fn create(
     let name = &request.table;
     let kept = || old.map(|table| (*table.snapshot().spec).clone());
     let spec = request.spec.clone().or_else(kept).unwrap_or_else(TableSpec::plain);
+    let is_series = spec.index.is_some();
     let adopted = Some(Arc::clone(schema));
     let created = match request.mode.existing {
         // Others may be about to append to the same new table: they are to find it, not to lose against it.
         Existing::Append => Target::create_for_all(catalog, name, spec, adopted).await,
-        Existing::Fail => Target::create(catalog, name, spec, adopted, Namesake::Stays).await,
-        Existing::Replace => Target::create(catalog, name, spec, adopted, Namesake::GivesWay).await,
+        Existing::Fail => {
+            Target::create(catalog, name, spec, adopted, target::Existing::Stays).await
+        }
+        Existing::Replace => {
+            let seen = old.map(Table::id);
+            let is_made_alike = request.spec.is_none() && old.is_some();
+            let replaced = target::Existing::IsReplaced { seen, is_made_alike };
+            Target::create(catalog, name, spec, adopted, replaced).await
+        }
     };
     match created {
         Ok(target) => Ok(target),
@@ -207,7 +230,9 @@ async fn create(
             Ok(Target::existing(table))
         }
         Err(error) => Err(match old {
-            Some(old) if request.spec.is_none() && error.kind() == ErrorKind::Invalid => {
+            Some(old)
+                if is_series && request.spec.is_none() && error.kind() == ErrorKind::Invalid =>
+            {
                 let made = describe(&old.snapshot().spec);
                 Error::new(
                     ErrorKind::Invalid,
@@ -303,6 +328,7 @@ impl Series {
             on_overlap: self.request.on_overlap,
             append_id: self.request.commit_id(self.receipts),
             principal: auth::ANONYMOUS.to_owned(),
+            creates: self.target.is_unnamed(),
         }
     }
 

@@ -13,7 +13,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use table_core::schema::{IndexSpec, TableSpec, portable_schema};
 use table_core::types::BucketWidth;
-use table_core::{Error, ErrorKind, Namesake, Table};
+use table_core::{Error, ErrorKind, Table};
 use tonic::Status;
 
 use crate::auth;
@@ -24,7 +24,7 @@ use crate::query::insert;
 use crate::query::min_versions::MinVersions;
 use crate::query::plan::Prepared;
 use crate::status;
-use crate::target::Target;
+use crate::target::{self, Target};
 
 /// The options that CREATE TABLE knows.
 const OPTIONS: &str = "index_column, bucket, entity_columns, time_zone";
@@ -99,11 +99,11 @@ pub(crate) async fn create_table(
     if !with_query {
         return create(engine, &name, spec, Some(schema), existing).await.map(|_| 0);
     }
-    let namesake = match existing {
-        Existing::Fail | Existing::Keep => Namesake::Stays,
-        Existing::Replace => Namesake::GivesWay,
+    let other = match existing {
+        Existing::Fail | Existing::Keep => target::Existing::Stays,
+        Existing::Replace => target::Existing::IsReplaced { seen: None, is_made_alike: false },
     };
-    let created = Target::create(engine.catalog(), &name, spec, Some(schema), namesake).await;
+    let created = Target::create(engine.catalog(), &name, spec, Some(schema), other).await;
     let Some(mut target) = unless_there(created, existing)? else { return Ok(0) };
     let append = insert::fill(engine, &prepared, target.table(), vec![input]).await;
     match target.commit(append.map_err(status::not_committed)?).await {

@@ -11,7 +11,7 @@ use datafusion::common::TableReference;
 use datafusion::error::{DataFusionError, Result as DfResult};
 use table_core::datafusion::{PinnedTable, SnapshotProvider, SnapshotSource};
 use table_core::segment::reader::SegmentCache;
-use table_core::types::Version;
+use table_core::types::{TableId, Version};
 use table_core::{Catalog, Error, ErrorKind, Snapshot, Table, at_one_moment};
 use tokio::time::Instant;
 use tonic::Status;
@@ -168,7 +168,16 @@ impl Pins {
                 }
                 Err(error) => Err(error),
             };
-            let table = table.map_err(|error| status::core(&error))?;
+            let mut table = table.map_err(|error| status::core(&error))?;
+            if !is_it(&table)
+                && let Some(id) = TableId::from_slice(&pin.table_id)
+                && let Some(replaced) = catalog
+                    .replaced_table(id, &pin.name)
+                    .await
+                    .map_err(|error| status::core(&error))?
+            {
+                table = replaced;
+            }
             if !is_it(&table) {
                 return Err(status::not_found(format!(
                     "the table \"{}\" of this ticket was dropped, and another one has its name; run the query again",

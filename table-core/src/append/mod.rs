@@ -14,6 +14,7 @@ mod publish;
 mod slices;
 mod stage;
 
+pub use publish::first_try;
 pub use stage::{
     APPEND_ID_BYTES_MAX, Append, AppendRequest, BATCH_ROWS_MAX, NEW_ENTITIES_MAX, OverlapPolicy,
     Receipt,

@@ -36,6 +36,8 @@ pub(super) struct AppendPlan {
     pub(super) principal: String,
     pub(super) on_overlap: OverlapPolicy,
     pub(super) append_id: Option<KeyedPayload>,
+    /// The id is kept without rows too.
+    pub(super) creates: bool,
     /// The append id was known while the rows came, so none of them was kept.
     pub(super) is_retry: bool,
     /// The schema that the rows were normalised to; `None` when the stream had none.
@@ -120,7 +122,7 @@ impl AppendPlan {
             actions.push(Action::SetSchema(proto::SetSchema { ipc_schema: encode_schema(schema) }));
         }
         actions.extend(self.actions.iter().cloned());
-        if actions.is_empty() {
+        if actions.is_empty() && !(self.creates && self.append_id.is_some()) {
             return Ok(Planned::Publish(Decision::Nothing));
         }
         Ok(Planned::Publish(Decision::Commit(CommitBody {

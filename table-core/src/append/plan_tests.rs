@@ -69,6 +69,7 @@ fn a_retry_whose_id_was_forgotten_is_refused() {
         principal: String::new(),
         on_overlap: OverlapPolicy::Reject,
         append_id: Some(payload.clone()),
+        creates: false,
         is_retry,
         schema: None,
         fingerprint: None,

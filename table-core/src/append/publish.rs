@@ -77,6 +77,22 @@ pub(super) async fn publish(
     }
 }
 
+/// What a table answers for the append that filled another one, which was to get its name: the first try of that append, when it
+/// knows the id. `None` when it does not, or there is none.
+///
+/// # Errors
+/// `Precondition` when the id stands for other rows.
+pub fn first_try(table: &Table, filled: &Snapshot) -> Option<Result<Receipt>> {
+    let snapshot = table.snapshot();
+    filled.append_ids.iter().find_map(|((principal, key), ours)| {
+        let known = snapshot.append_id(principal, key)?;
+        Some(match known.payload_digest == ours.payload_digest {
+            true => Ok(repeated(table, known)),
+            false => Err(key_reused(&table.name(), known)),
+        })
+    })
+}
+
 /// What the planner found instead of something to commit.
 enum Outcome {
     Repeated(Arc<proto::AppendId>),

@@ -64,6 +64,8 @@ pub struct AppendRequest {
     pub append_id: Option<String>,
     /// Who appends; empty when authentication is off.
     pub principal: String,
+    /// The table is made for this append. Then the id is kept without rows too, since the table is what the append did.
+    pub creates: bool,
 }
 
 /// What a committed append gets back.
@@ -317,6 +319,7 @@ impl Append {
             principal: self.request.principal.clone(),
             on_overlap: self.request.on_overlap,
             append_id: identity.append_id.clone(),
+            creates: self.request.creates,
             is_retry: identity.is_retry,
             schema: identity.schema.clone(),
             fingerprint: identity.fingerprint.clone(),

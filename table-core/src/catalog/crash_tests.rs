@@ -120,9 +120,10 @@ async fn scenario(disk: &SimDisk) -> Vec<Answer> {
 /// Puts another table with that key in the place of the one that is there.
 async fn replace(catalog: &Arc<Catalog>, name: &str, key: &str) -> Result<()> {
     let spec = TableSpec::plain();
-    let table = catalog.create_unnamed(name, spec, None, Namesake::GivesWay, "").await?;
+    let old = catalog.table(name).await?.id();
+    let table = catalog.create_unnamed(name, spec, None, true, "").await?;
     set(&table, key).await?;
-    catalog.name_table(&table, Namesake::GivesWay, "").await
+    catalog.name_table(&table, Namesake::GivesWay(old), "").await
 }
 
 /// Opens everything and says what is there.

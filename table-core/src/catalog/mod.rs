@@ -10,7 +10,7 @@ mod name;
 mod place;
 mod state;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -76,13 +76,17 @@ pub struct Catalog {
     lock: Option<RootLock>,
 }
 
+/// Tables whose tickets can still be redeemed after another took their place. Their ids are what is kept.
+const REPLACED_TABLES_MAX: usize = 1_000;
+
 /// What becomes of a table whose name a new one is to have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Namesake {
     /// It stays, and the new table is refused.
     Stays,
-    /// It is dropped by the record that names the new table: at every version of the catalog the name means one of the two.
-    GivesWay,
+    /// This one is dropped by the record that names the new table: at every version of the catalog the name means one of the
+    /// two. Any other stays.
+    GivesWay(TableId),
 }
 
 /// The tables that this process has a handle on.
@@ -92,6 +96,8 @@ struct Handles {
     cells: HashMap<TableId, Arc<OnceCell<Arc<Table>>>>,
     /// Those of them that are being created and have no name yet.
     unnamed: HashSet<TableId>,
+    /// Those that another took the place of, the latest last.
+    replaced: VecDeque<TableId>,
 }
 
 impl Catalog {
@@ -185,7 +191,7 @@ impl Catalog {
 
     fn close_dropped(&self) {
         let mut handles = self.tables.lock();
-        let Handles { cells, unnamed } = &mut *handles;
+        let Handles { cells, unnamed, .. } = &mut *handles;
         // Read with the handles locked: by the time that a new table is no longer unnamed, the newest state has its name.
         let state = self.head.current();
         cells.retain(|id, cell| {
@@ -313,13 +319,27 @@ impl Catalog {
         schema: Option<SchemaRef>,
         principal: &str,
     ) -> Result<Arc<Table>> {
-        self.create(NewTable::checked(name, spec, schema, principal)?, Namesake::Stays).await
+        self.create(NewTable::checked(name, spec, schema, principal)?, false).await
+    }
+
+    /// A table that another took the place of on this server, for those who know it from before: it can be read and takes no
+    /// commits. `None` for any other, and when that was long ago.
+    ///
+    /// # Errors
+    /// As [`Catalog::table`], but for `NotFound`.
+    pub async fn replaced_table(&self, id: TableId, name: &str) -> Result<Option<Arc<Table>>> {
+        if !self.tables.lock().replaced.contains(&id) {
+            return Ok(None);
+        }
+        let table = Table::open(&self.context, id, name).await?;
+        table.close_dropped();
+        Ok(Some(Arc::new(table)))
     }
 
     /// Creates a table in the place of the one that has the name, if there is one: see [`Namesake::GivesWay`].
     ///
     /// # Errors
-    /// As [`Catalog::create_table`], but for `AlreadyExists`.
+    /// As [`Catalog::create_table`], but for `AlreadyExists`; `Conflict` when another server was faster.
     ///
     /// # Cancel safety
     /// Dropping the future does not stop it.
@@ -330,14 +350,18 @@ impl Catalog {
         schema: Option<SchemaRef>,
         principal: &str,
     ) -> Result<Arc<Table>> {
-        self.create(NewTable::checked(name, spec, schema, principal)?, Namesake::GivesWay).await
+        self.create(NewTable::checked(name, spec, schema, principal)?, true).await
     }
 
-    async fn create(self: &Arc<Self>, new: NewTable, namesake: Namesake) -> Result<Arc<Table>> {
+    async fn create(self: &Arc<Self>, new: NewTable, replaces: bool) -> Result<Arc<Table>> {
         let catalog = Arc::clone(self);
         detached(async move {
             let _one_at_a_time = catalog.changes.lock().await;
-            let table = catalog.make(&new, namesake).await?;
+            let table = catalog.make(&new, replaces).await?;
+            let namesake = match catalog.find(&new.name) {
+                Ok(id) if replaces => Namesake::GivesWay(id),
+                _ => Namesake::Stays,
+            };
             catalog.put(&table, namesake, new.principal).await?;
             Ok(table)
         })
@@ -348,7 +372,7 @@ impl Catalog {
     /// first rows. Without a name it is a folder that means nothing, however full.
     ///
     /// # Errors
-    /// As [`Catalog::create_table`]; `AlreadyExists` only where the namesake stays.
+    /// As [`Catalog::create_table`]; `AlreadyExists` unless it `replaces`.
     ///
     /// # Cancel safety
     /// Dropping the future does not stop it.
@@ -357,18 +381,19 @@ impl Catalog {
         name: &str,
         spec: TableSpec,
         schema: Option<SchemaRef>,
-        namesake: Namesake,
+        replaces: bool,
         principal: &str,
     ) -> Result<Arc<Table>> {
         let (catalog, new) = (Arc::clone(self), NewTable::checked(name, spec, schema, principal)?);
-        detached(async move { catalog.make(&new, namesake).await }).await
+        detached(async move { catalog.make(&new, replaces).await }).await
     }
 
     /// Gives a table of [`Catalog::create_unnamed`] its name, durably and with everything that was committed to it. A namesake
-    /// that gives way is whichever table has the name at that moment; it ends as by [`Catalog::drop_table`].
+    /// that gives way ends as by [`Catalog::drop_table`]; when it is gone already, nothing has to.
     ///
     /// # Errors
-    /// `AlreadyExists` when another table got the name meanwhile and stays; as [`Table::commit`].
+    /// `AlreadyExists` when another table has the name and stays, or `Conflict` where the one that was to give way had it before;
+    /// as [`Table::commit`].
     ///
     /// # Cancel safety
     /// Dropping the future does not stop it.
@@ -388,11 +413,11 @@ impl Catalog {
     }
 
     /// Makes a table that has no name yet.
-    async fn make(&self, new: &NewTable, namesake: Namesake) -> Result<Arc<Table>> {
+    async fn make(&self, new: &NewTable, replaces: bool) -> Result<Arc<Table>> {
         let NewTable { name, spec, schema, principal } = new;
         self.refuse_closed()?;
         self.refresh(Duration::ZERO).await?;
-        if namesake == Namesake::Stays && self.contains(name) {
+        if !replaces && self.contains(name) {
             return Err(exists(name));
         }
         let id = TableId(self.context.log.clock.new_id());
@@ -420,10 +445,11 @@ impl Catalog {
                 let put = Action::PutTable(put.clone());
                 let (operation, actions) = match state.tables.get(&name) {
                     None => ("create", vec![put]),
-                    Some(old) if namesake == Namesake::GivesWay => {
+                    Some(old) if namesake == Namesake::GivesWay(*old) => {
                         ("replace", vec![drop_of(*old), put])
                     }
-                    Some(_) => return Err(exists(&name)),
+                    Some(_) if namesake == Namesake::Stays => return Err(exists(&name)),
+                    Some(_) => return Err(made_anew(&name)),
                 };
                 Ok(Decision::Commit(CommitBody {
                     operation: operation.to_owned(),
@@ -442,8 +468,13 @@ impl Catalog {
                 return Err(error);
             }
         }
-        if namesake == Namesake::GivesWay {
+        if let Namesake::GivesWay(old) = namesake {
             self.close_dropped();
+            let replaced = &mut self.tables.lock().replaced;
+            replaced.push_back(old);
+            if replaced.len() > REPLACED_TABLES_MAX {
+                replaced.pop_front();
+            }
         }
         Ok(())
     }
@@ -632,6 +663,13 @@ fn exists(name: &str) -> Error {
     Error::new(
         ErrorKind::AlreadyExists,
         format!("table \"{name}\" exists already; use it, or choose another name"),
+    )
+}
+
+fn made_anew(name: &str) -> Error {
+    Error::new(
+        ErrorKind::Conflict,
+        format!("another table got the name \"{name}\" meanwhile; nothing was changed, try again"),
     )
 }
 

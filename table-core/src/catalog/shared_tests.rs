@@ -162,9 +162,7 @@ async fn a_table_is_named_with_what_it_holds_or_is_nothing() {
     let disk = SimDisk::new();
     let (a, b) = (shared(&disk, 1).await, shared(&disk, 2).await);
     let unnamed = async |catalog: &Arc<Catalog>| {
-        let made = catalog
-            .create_unnamed("prices", TableSpec::plain(), None, Namesake::Stays, "ann")
-            .await;
+        let made = catalog.create_unnamed("prices", TableSpec::plain(), None, false, "ann").await;
         let made = made.unwrap();
         touch(&made).await.unwrap();
         made
@@ -175,7 +173,7 @@ async fn a_table_is_named_with_what_it_holds_or_is_nothing() {
     }
     b.name_table(&third, Namesake::Stays, "ann").await.unwrap();
     assert_eq!(kind(a.name_table(&first, Namesake::Stays, "ann").await), ErrorKind::AlreadyExists);
-    let late = a.create_unnamed("prices", TableSpec::plain(), None, Namesake::Stays, "ann").await;
+    let late = a.create_unnamed("prices", TableSpec::plain(), None, false, "ann").await;
     assert_eq!(kind(late), ErrorKind::AlreadyExists);
     for catalog in [&a, &b] {
         let found = catalog.fresh_table("prices", NOW).await.unwrap();
@@ -196,7 +194,7 @@ async fn a_table_gives_way_to_its_namesake_in_one_step() {
     let disk = SimDisk::new();
     let (a, b) = (shared(&disk, 1).await, shared(&disk, 2).await);
     let unnamed = async |catalog: &Arc<Catalog>| {
-        let made = catalog.create_unnamed("prices", TableSpec::plain(), None, GivesWay, "ann");
+        let made = catalog.create_unnamed("prices", TableSpec::plain(), None, true, "ann");
         let made = made.await.unwrap();
         touch(&made).await.unwrap();
         made
@@ -206,13 +204,16 @@ async fn a_table_gives_way_to_its_namesake_in_one_step() {
     let (first, second, late) = (unnamed(&a).await, unnamed(&b).await, unnamed(&a).await);
     touch(&old_on_b).await.unwrap();
     assert_eq!(kind(a.name_table(&first, Stays, "ann").await), ErrorKind::AlreadyExists);
+    let other = GivesWay(second.id());
+    assert_eq!(kind(a.name_table(&first, other, "ann").await), ErrorKind::Conflict);
     assert_eq!(
         a.fresh_table("prices", NOW).await.unwrap().id(),
         old.id(),
         "it is there until then"
     );
+    assert!(a.replaced_table(old.id(), "prices").await.unwrap().is_none());
 
-    a.name_table(&first, GivesWay, "ann").await.unwrap();
+    a.name_table(&first, GivesWay(old.id()), "ann").await.unwrap();
     assert_eq!(kind(touch(&old).await), ErrorKind::NotFound);
     assert_eq!(b.fresh_table("prices", NOW).await.unwrap().id(), first.id());
     assert_eq!(
@@ -221,14 +222,18 @@ async fn a_table_gives_way_to_its_namesake_in_one_step() {
         "a handle that was held is closed"
     );
     assert_eq!(old_on_b.snapshot().version, Version(2), "and can still be read");
+    let found = a.replaced_table(old.id(), "prices").await.unwrap().unwrap();
+    assert_eq!((found.id(), found.snapshot().version), (old.id(), Version(2)));
+    assert_eq!(kind(touch(&found).await), ErrorKind::NotFound);
     assert_eq!(touch(&first).await.unwrap(), Version(3));
 
-    // Whichever has the name gives way, and one that is gone already is none.
-    b.name_table(&second, GivesWay, "ann").await.unwrap();
+    // Only the one that was seen, and one that is gone already is none.
+    assert_eq!(kind(b.name_table(&second, GivesWay(old.id()), "ann").await), ErrorKind::Conflict);
+    b.name_table(&second, GivesWay(first.id()), "ann").await.unwrap();
     assert_eq!(a.fresh_table("prices", NOW).await.unwrap().id(), second.id());
     assert_eq!(kind(touch(&first).await), ErrorKind::NotFound);
     b.drop_table("prices", "ann").await.unwrap();
-    a.name_table(&late, GivesWay, "ann").await.unwrap();
+    a.name_table(&late, GivesWay(second.id()), "ann").await.unwrap();
     for catalog in [&a, &b] {
         assert_eq!(catalog.fresh_table("prices", NOW).await.unwrap().id(), late.id());
         assert!(catalog.tables.lock().unnamed.is_empty());
@@ -236,6 +241,11 @@ async fn a_table_gives_way_to_its_namesake_in_one_step() {
     }
     assert_eq!(shared(&disk, 3).await.table("prices").await.unwrap().id(), late.id());
     assert_eq!(touch(&late).await.unwrap(), Version(3));
+
+    // Whichever has the name.
+    let last = b.replace_table("prices", TableSpec::plain(), None, "ann").await.unwrap();
+    assert_eq!(a.fresh_table("prices", NOW).await.unwrap().id(), last.id());
+    assert_eq!(kind(touch(&late).await), ErrorKind::NotFound);
 }
 
 /// C7, C8: whatever a listing leaves out of what came while it was made.
