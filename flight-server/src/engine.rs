@@ -18,10 +18,10 @@ use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionConfig;
 use table_core::clock::{Clock, SystemClock};
 use table_core::datafusion::{
-    AsofFilters, DayFilters, EntitiesFromCoverage, ExactComparisons, GapFilling, MergeSegments,
-    OneWayFilters, PhysicalPlans, ReadEnds, SnapshotSource, SortKeysOnce, TABLE_STORE_URL,
-    UnorderedGroups, WholeFloatGroups, guard_group_names, guard_lists, guard_pushdown,
-    table_functions,
+    AsofFilters, ColumnsFirst, DayFilters, EntitiesFromCoverage, ExactComparisons, GapFilling,
+    MergeSegments, OneWayFilters, PhysicalPlans, ReadEnds, SnapshotSource, SortKeysOnce,
+    TABLE_STORE_URL, UnorderedGroups, WholeFloatGroups, guard_group_names, guard_lists,
+    guard_pushdown, table_functions,
 };
 use table_core::segment::reader::SegmentCache;
 use table_core::{Catalog, CatalogOptions, Error, ErrorKind};
@@ -250,7 +250,9 @@ fn logical_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     let mut rules = guard_lists(guard_group_names(Optimizer::new().rules));
     // Filters have come down to the joins then, and nothing has come between.
     let behind = rules.iter().position(|rule| rule.name() == PushDownFilter::new().name());
-    rules.insert(behind.map_or(0, |position| position + 1), Arc::new(AsofFilters));
+    let behind = behind.unwrap_or_default();
+    rules.insert(behind + 1, Arc::new(AsofFilters));
+    rules.insert(behind, Arc::new(ColumnsFirst));
     // Marks of gap filling mean something to nobody else.
     rules.insert(0, Arc::new(GapFilling));
     rules

@@ -3,6 +3,9 @@
 
 mod common;
 
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, TimeUnit};
 use tonic::Code;
 
@@ -155,6 +158,32 @@ async fn a_value_in_two_lists_is_looked_up_in_each() {
         let found = client.rows(&format!("SELECT id FROM t WHERE {filter} ORDER BY id")).await;
         assert_eq!(found.join(" "), ids, "{filter}");
     }
+    for (filter, ids) in [
+        ("1 IN (y) AND 1 IN (z)", "1 4"),
+        ("(SELECT 1) IN (y) AND (SELECT 1) IN (z)", "1 4"),
+        ("NOT (x = 1 + 1 OR x = 3) OR NOT (x = 2 + 2 OR x = 5)", "1 2 3"),
+        ("x = ANY ([y]) AND x = ANY ([z])", "1"),
+        ("(x IN (1, 5)) = false OR (x IN (2, 6)) = false", "1 2 3"),
+        ("x = 3 AND 3 = x", "3"),
+        ("3 = x AND 3 = x AND id = 3 AND 3 = id", "3"),
+        // An operator of its own precedence.
+        ("(x = 1) IS DISTINCT FROM true OR id = 1", "1 2 3 4"),
+        ("x IS NOT DISTINCT FROM 1 AND id = 1", "1"),
+        ("x IS DISTINCT FROM y + 1 AND id < 3", "1"),
+    ] {
+        let found = client.rows(&format!("SELECT id FROM t WHERE {filter} ORDER BY id")).await;
+        assert_eq!(found.join(" "), ids, "{filter}");
+    }
+    let mut bound = client
+        .flight
+        .prepare("SELECT id FROM t WHERE $1 IN (y) AND $1 IN (z) ORDER BY id".to_owned(), None)
+        .await
+        .unwrap();
+    let one: ArrayRef = Arc::new(Int64Array::from(vec![1]));
+    bound.set_parameters(RecordBatch::try_from_iter([("1", one)]).unwrap()).unwrap();
+    let info = bound.execute().await.unwrap();
+    let found = client.fetch(info).await.unwrap();
+    assert_eq!(client.text(&found), ["1", "4"]);
     let column =
         "SELECT x IN (1) AND x IN (2) AS c, x NOT IN (1) OR x NOT IN (2) FROM t WHERE id = 4";
     assert_eq!(

@@ -3,16 +3,18 @@
 //! The simplifier takes `x IN (a, b) AND x IN (b, c)` for `x IN (b)`, and the same with NOT and OR. That is right of constants: of
 //! columns, `x IN (y) AND x IN (z)` becomes "never", although `y` and `z` may be equal. Nor is it right of nulls when no member
 //! is left: `x NOT IN (1) OR x NOT IN (2)` becomes "always", and a null is in no list and out of none. Equations are lists, too,
-//! since `x = 1 OR x = 2` becomes one first.
+//! since `x = 1 OR x = 2` becomes one first, and so do LIKE, `= ANY (...)` and patterns, all on one walk.
 //!
-//! What stands in one chain of OR may become one list, which is always right. Of several such groups about one column all but one
-//! are hidden while the simplifier works on an expression: their columns have names of their own for that time, so that no two
-//! values look alike. A constant that is looked up among columns has no columns to hide, and is compared with each instead. Pure.
+//! What stands in one chain of OR may become one list, which is always right. Everything else that may become one is a group of
+//! its own, and of several groups about one column all but one are hidden while the simplifier works on an expression: their
+//! columns have names of their own for that time, so that no two values look alike. A constant that is looked up among columns
+//! has no columns to hide, and is compared with each instead. Pure.
 
 use std::cmp::Reverse;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{
     Transformed, TreeNode, TreeNodeRecursion, TreeNodeRewriter, TreeNodeVisitor,
 };
@@ -21,7 +23,7 @@ use datafusion::error::Result;
 use datafusion::logical_expr::expr::{Alias, InList};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::{conjunction, disjunction};
-use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator};
+use datafusion::logical_expr::{BinaryExpr, Cast, Expr, LogicalPlan, Operator, TryCast};
 use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 
@@ -42,7 +44,7 @@ pub fn guard_lists(
         .collect()
 }
 
-/// A rule that sees at most one group of lookups of a column.
+/// A rule that sees at most one group of each column.
 #[derive(Debug)]
 struct Guarded(Arc<dyn OptimizerRule + Send + Sync>);
 
@@ -73,7 +75,6 @@ impl OptimizerRule for Guarded {
 fn hide(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     let names = NamePreserver::new(&plan);
     let mut hide = |expr: Expr| {
-        // Most expressions have nothing that could become a list.
         if !expr.exists(|part| Ok(may_become_list(part)))? {
             return Ok(Transformed::no(expr));
         }
@@ -95,7 +96,7 @@ fn hide(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     })
 }
 
-/// Of each column of looked up values the group that can be seen: the one with most lookups.
+/// Of each column the group that can be seen: the one that has it most often.
 #[derive(Debug, Default)]
 struct Visible {
     groups: HashMap<Column, usize>,
@@ -103,9 +104,24 @@ struct Visible {
     is_contested: bool,
 }
 
+/// Whether a part of an expression can be, or become, one of two lists. Most expressions have none.
 fn may_become_list(part: &Expr) -> bool {
-    let is_or = matches!(part, Expr::BinaryExpr(binary) if binary.op == Operator::Or);
-    is_or || matches!(part, Expr::InList(_) | Expr::Not(_))
+    match part {
+        Expr::BinaryExpr(BinaryExpr { op, .. }) => *op == Operator::Or || is_pattern(*op),
+        Expr::ScalarFunction(call) => call.func.name().starts_with("array_"),
+        Expr::InList(_) | Expr::Not(_) | Expr::Case(_) => true,
+        _ => false,
+    }
+}
+
+fn is_pattern(op: Operator) -> bool {
+    use Operator::{
+        LikeMatch, NotLikeMatch, RegexIMatch, RegexMatch, RegexNotIMatch, RegexNotMatch,
+    };
+    matches!(
+        op,
+        RegexMatch | RegexIMatch | RegexNotMatch | RegexNotIMatch | LikeMatch | NotLikeMatch
+    )
 }
 
 fn visible_groups(expr: &Expr) -> Result<Visible> {
@@ -120,39 +136,129 @@ fn visible_groups(expr: &Expr) -> Result<Visible> {
     Ok(visible)
 }
 
-/// Numbers the groups of an expression on a walk over it: each chain of OR is one, and so is each lookup outside of such, or for
-/// what is not there.
+/// Where a part of an expression stands.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    /// In a condition that is no list, nor in a chain.
+    Open,
+    /// In the chain of OR of this group.
+    Chain(usize),
+    /// In what may become a list of this group.
+    Value(usize),
+}
+
+/// Numbers the groups of an expression on a walk over it.
 #[derive(Debug, Default)]
 struct Groups {
-    /// Of each part between the root and here: the group that its own parts belong to.
-    path: Vec<Option<usize>>,
+    /// Of each part between the root and here.
+    path: Vec<Place>,
     count: usize,
 }
 
 impl Groups {
     fn enter(&mut self, part: &Expr) {
-        let around = self.path.last().copied().flatten();
-        let mut new = || {
-            self.count += 1;
-            Some(self.count)
+        let around = self.path.last().copied().unwrap_or(Place::Open);
+        let place = match role(part) {
+            Role::Chain => match around {
+                Place::Chain(group) => Place::Chain(group),
+                Place::Open | Place::Value(_) => Place::Chain(self.new_group()),
+            },
+            Role::Condition => Place::Open,
+            Role::Lookup => match around {
+                Place::Chain(group) => Place::Value(group),
+                Place::Open | Place::Value(_) => Place::Value(self.new_group()),
+            },
+            Role::Alone => Place::Value(self.new_group()),
+            Role::Call => match around {
+                Place::Value(group) => Place::Value(group),
+                Place::Open | Place::Chain(_) => Place::Value(self.new_group()),
+            },
+            Role::Other => match around {
+                Place::Value(group) => Place::Value(group),
+                Place::Open | Place::Chain(_) => Place::Open,
+            },
         };
-        let is_or = matches!(part, Expr::BinaryExpr(binary) if binary.op == Operator::Or);
-        let group = match looked_up(part) {
-            Some((_, negated)) if !negated => around.or_else(new),
-            Some(_) => new(),
-            None if is_or => around.or_else(new),
-            None => None,
-        };
-        self.path.push(group);
+        self.path.push(place);
     }
 
-    /// The group of the part that ends.
+    fn new_group(&mut self) -> usize {
+        self.count += 1;
+        self.count
+    }
+
+    /// The group that the part that ends belongs to, as a value.
     fn leave(&mut self) -> Option<usize> {
-        self.path.pop().flatten()
+        match self.path.pop() {
+            Some(Place::Value(group)) => Some(group),
+            _ => None,
+        }
     }
 }
 
-/// Counts the lookups of each column in each group.
+/// What a part of an expression is to lists.
+enum Role {
+    /// OR.
+    Chain,
+    /// What joins conditions in another way, or never becomes a list.
+    Condition,
+    /// What may become one list with others of its chain.
+    Lookup,
+    /// What may become a list, perhaps one of what must not be there.
+    Alone,
+    /// A function: a list, as `array_has` may be, or part of a value.
+    Call,
+    /// A part of a value, or of none.
+    Other,
+}
+
+fn role(part: &Expr) -> Role {
+    use Operator::{And, Eq, Gt, GtEq, IsDistinctFrom, IsNotDistinctFrom, Lt, LtEq, NotEq, Or};
+    match part {
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) => match op {
+            Or => Role::Chain,
+            And | Lt | LtEq | Gt | GtEq => Role::Condition,
+            Eq | IsNotDistinctFrom | NotEq | IsDistinctFrom => {
+                match (has_columns(left), has_columns(right)) {
+                    (true, true) => Role::Condition,
+                    _ if *op == Eq && is_plain(left) && is_plain(right) => Role::Lookup,
+                    _ => Role::Alone,
+                }
+            }
+            op if is_pattern(*op) => Role::Alone,
+            _ => Role::Other,
+        },
+        Expr::InList(InList { expr, negated: false, .. }) if is_plain(expr) => Role::Lookup,
+        Expr::InList(_) | Expr::Like(_) | Expr::SimilarTo(_) | Expr::Between(_) => Role::Alone,
+        Expr::ScalarFunction(_) => Role::Call,
+        Expr::Not(_)
+        | Expr::Case(_)
+        | Expr::IsNull(_)
+        | Expr::IsNotNull(_)
+        | Expr::IsTrue(_)
+        | Expr::IsFalse(_)
+        | Expr::IsUnknown(_)
+        | Expr::IsNotTrue(_)
+        | Expr::IsNotFalse(_)
+        | Expr::IsNotUnknown(_) => Role::Condition,
+        _ => Role::Other,
+    }
+}
+
+/// Whether a value has no conditions in it: the equation of one with `false` is a NOT.
+fn is_plain(value: &Expr) -> bool {
+    match value {
+        Expr::Column(_) | Expr::OuterReferenceColumn(..) => true,
+        Expr::Literal(value, _) => value.data_type() != DataType::Boolean,
+        Expr::Cast(Cast { expr, .. }) | Expr::TryCast(TryCast { expr, .. }) => is_plain(expr),
+        Expr::Negative(value) => is_plain(value),
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
+            op.is_numerical_operators() && is_plain(left) && is_plain(right)
+        }
+        _ => false,
+    }
+}
+
+/// Counts how often each column is in each group.
 #[derive(Debug, Default)]
 struct Counting {
     groups: Groups,
@@ -168,10 +274,8 @@ impl<'n> TreeNodeVisitor<'n> for Counting {
     }
 
     fn f_up(&mut self, part: &'n Expr) -> Result<TreeNodeRecursion> {
-        if let (Some(group), Some((value, _))) = (self.groups.leave(), looked_up(part)) {
-            for column in columns_of(value) {
-                *self.counts.entry(column.clone()).or_default().entry(group).or_default() += 1;
-            }
+        if let (Some(group), Some(column)) = (self.groups.leave(), column_of(part)) {
+            *self.counts.entry(column.clone()).or_default().entry(group).or_default() += 1;
         }
         Ok(TreeNodeRecursion::Continue)
     }
@@ -193,29 +297,14 @@ impl TreeNodeRewriter for Hiding {
     }
 
     fn f_up(&mut self, part: Expr) -> Result<Transformed<Expr>> {
-        let (Some(group), Some((value, _))) = (self.groups.leave(), looked_up(&part)) else {
+        let (Some(group), Some(column)) = (self.groups.leave(), column_of(&part)) else {
             return Ok(Transformed::no(part));
         };
-        let seen = |column: &&Column| self.visible.groups.get(*column) == Some(&group);
-        if columns_of(value).iter().all(seen) {
+        if self.visible.groups.get(column) == Some(&group) {
             return Ok(Transformed::no(part));
         }
-        let named = |value: Expr| {
-            value.transform_up(|part| match column_of(&part) {
-                Some(_) => {
-                    let relation = Some(TableReference::bare(HIDDEN));
-                    let name = group.to_string();
-                    Ok(Transformed::yes(Expr::Alias(Alias::new(part, relation, name))))
-                }
-                None => Ok(Transformed::no(part)),
-            })
-        };
-        match part {
-            Expr::InList(InList { expr, list, negated }) => named(*expr)?
-                .map_data(|value| Ok(Expr::InList(InList::new(value.into(), list, negated)))),
-            // Of the two sides one is a constant.
-            part => part.map_children(named),
-        }
+        let relation = Some(TableReference::bare(HIDDEN));
+        Ok(Transformed::yes(Expr::Alias(Alias::new(part, relation, group.to_string()))))
     }
 }
 
@@ -231,34 +320,6 @@ fn unroll(part: Expr) -> Result<Transformed<Expr>> {
     });
     let all = if list.negated { conjunction(compared) } else { disjunction(compared) };
     Ok(all.map_or_else(|| Transformed::no(part), Transformed::yes))
-}
-
-/// The value that a part looks up in a list, or compares with a constant, as with a list of one; and whether it must not be there.
-/// A value without columns is none.
-fn looked_up(part: &Expr) -> Option<(&Expr, bool)> {
-    let (value, negated) = match part {
-        Expr::InList(list) => (list.expr.as_ref(), list.negated),
-        Expr::BinaryExpr(BinaryExpr { left, op: op @ (Operator::Eq | Operator::NotEq), right }) => {
-            match (left.as_ref(), right.as_ref()) {
-                (value, Expr::Literal(..)) | (Expr::Literal(..), value) => {
-                    (value, *op == Operator::NotEq)
-                }
-                _ => return None,
-            }
-        }
-        _ => return None,
-    };
-    has_columns(value).then_some((value, negated))
-}
-
-fn columns_of(value: &Expr) -> HashSet<&Column> {
-    let mut columns = HashSet::new();
-    // What is done with a part cannot fail.
-    let _ = value.apply(|part| {
-        columns.extend(column_of(part));
-        Ok(TreeNodeRecursion::Continue)
-    });
-    columns
 }
 
 fn has_columns(expr: &Expr) -> bool {

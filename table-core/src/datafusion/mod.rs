@@ -2,6 +2,7 @@
 //! physical rules that know how segments are sorted, gap filling and `ASOF JOIN`.
 
 mod asof;
+mod columns_first;
 mod comparisons;
 mod date_bin;
 mod date_trunc;
@@ -27,6 +28,7 @@ mod sort_keys;
 mod statistics;
 
 pub use asof::{AsofFilters, AsofJoin, AsofKeys, asof_join};
+pub use columns_first::ColumnsFirst;
 pub use comparisons::ExactComparisons;
 pub use date_bin::date_bin;
 pub use date_trunc::date_trunc;
