@@ -1,17 +1,20 @@
-//! The dialect of statements that read past versions: the generic one, in which the clause is known.
+//! The dialect of all statements: sqlparser's generic one, which reads past versions too, and `IS DISTINCT FROM` where it ends.
 //!
-//! sqlparser's generic dialect does not know `VERSION AS OF`, and those that do lack much else. Every choice of the generic one is
-//! passed on here by name; a test holds the list against the parser's own source of choices, statement by statement. Only statements
-//! that have the clause are read this way, because it takes a few more words for its own (`AT`, `BEFORE`, `CHANGES`).
+//! The generic dialect does not know `VERSION AS OF`, and those that do lack much else. Every choice of the generic one is passed
+//! on here by name; a test holds the list against the parser's own source of choices, statement by statement. Only statements
+//! that have the clause are read with it, because it takes a few more words for its own (`AT`, `BEFORE`, `CHANGES`).
 
 use std::any::TypeId;
 
-use datafusion::sql::sqlparser::dialect::{Dialect, GenericDialect};
+use datafusion::sql::sqlparser::ast::Expr;
+use datafusion::sql::sqlparser::dialect::{Dialect, GenericDialect, Precedence};
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 /// The dialect in which these tokens are read.
 pub(super) fn of(tokens: &[TokenWithSpan]) -> &'static dyn Dialect {
-    if reads_the_past(tokens) { &PastDialect } else { &GenericDialect }
+    if reads_the_past(tokens) { &PAST } else { &PRESENT }
 }
 
 /// Whether `VERSION`, `TIMESTAMP` or `SYSTEM_TIME` stands before `AS OF` anywhere.
@@ -37,7 +40,12 @@ fn reads_the_past(tokens: &[TokenWithSpan]) -> bool {
 
 /// See the module.
 #[derive(Debug)]
-struct PastDialect;
+struct ServerDialect {
+    reads_the_past: bool,
+}
+
+static PRESENT: ServerDialect = ServerDialect { reads_the_past: false };
+static PAST: ServerDialect = ServerDialect { reads_the_past: true };
 
 /// Passes choices on to the generic dialect.
 macro_rules! as_generic {
@@ -48,14 +56,35 @@ macro_rules! as_generic {
     };
 }
 
-impl Dialect for PastDialect {
+impl Dialect for ServerDialect {
     /// The parser asks for this where it goes by the dialect itself.
     fn dialect(&self) -> TypeId {
         TypeId::of::<GenericDialect>()
     }
 
     fn supports_table_versioning(&self) -> bool {
-        true
+        self.reads_the_past
+    }
+
+    /// The parser takes all that follows for the second operand, an AND or OR behind it included.
+    fn parse_infix(
+        &self,
+        parser: &mut Parser<'_>,
+        expr: &Expr,
+        _precedence: u8,
+    ) -> Option<Result<Expr, ParserError>> {
+        use Keyword::{DISTINCT, FROM, IS, NOT};
+        let is_negated = match () {
+            () if parser.parse_keywords(&[IS, DISTINCT, FROM]) => false,
+            () if parser.parse_keywords(&[IS, NOT, DISTINCT, FROM]) => true,
+            () => return None,
+        };
+        let other = parser.parse_subexpr(self.prec_value(Precedence::Is));
+        let (expr, of) = (Box::new(expr.clone()), |negated| match negated {
+            true => Expr::IsNotDistinctFrom,
+            false => Expr::IsDistinctFrom,
+        });
+        Some(other.map(|other| of(is_negated)(expr, Box::new(other))))
     }
 
     fn is_delimited_identifier_start(&self, ch: char) -> bool {

@@ -7,6 +7,7 @@ mod as_of;
 mod asof;
 mod dialect;
 mod digits;
+mod ignored;
 mod measure;
 mod repeats;
 mod rows;
@@ -111,6 +112,7 @@ pub(crate) fn check(sql: &str) -> Result<Gated, Status> {
         }
     };
     measure::tree(&statement)?;
+    ignored::refuse(&statement)?;
     rows::limit(&mut statement)?;
     let common_tables = common_tables(&statement)?;
     let past_tables = as_of::rename(&mut statement, &common_tables)?;

@@ -120,6 +120,27 @@ fn fetch_is_read_as_limit_and_other_words_for_it_say_what_to_write() {
 }
 
 #[test]
+fn what_the_planner_would_ignore_is_refused() {
+    for (sql, words) in [
+        ("SELECT a FROM t FOR UPDATE", "FOR UPDATE"),
+        ("SELECT * FROM (SELECT a FROM t FOR SHARE) x", "FOR UPDATE"),
+        ("SELECT a FROM t PREWHERE a = 1", "WHERE"),
+        ("SELECT a FROM t START WITH a = 1 CONNECT BY a = 2", "RECURSIVE"),
+        ("SELECT a FROM t FOR XML AUTO", "FOR XML"),
+        ("SELECT a FROM t FORMAT JSON", "FORMAT"),
+        ("SELECT a FROM t SETTINGS b = 1", "SETTINGS"),
+        ("SELECT a FROM t GROUP BY a WITH TOTALS", "GROUPING SETS"),
+        ("SELECT a FROM (SELECT a FROM t) x TABLESAMPLE (10 PERCENT)", "TABLESAMPLE"),
+        ("INSERT INTO t SELECT a FROM t PREWHERE a = 1", "WHERE"),
+        ("EXPLAIN SELECT a FROM t FOR UPDATE", "FOR UPDATE"),
+    ] {
+        let status = check(sql).unwrap_err();
+        assert_eq!(status.code(), Code::Unimplemented, "{sql}: {status}");
+        assert!(status.message().contains(words), "{sql}: {status}");
+    }
+}
+
+#[test]
 fn one_statement_at_a_time() {
     assert_eq!(refuse("SELECT 1; SELECT 2").code(), Code::InvalidArgument);
     assert_eq!(refuse("SELECT 1; DROP TABLE a").code(), Code::InvalidArgument);
