@@ -66,6 +66,14 @@ async fn columns_may_repeat() {
             "a b A b b a c",
             "2 20 200 21 2 3",
         ),
+        ("SELECT a, CAST(a AS TEXT) FROM t ORDER BY 1", "a t.a", "1 1"),
+        (
+            "SELECT a, a::DOUBLE, t.a, CAST(CAST(t.a AS INT) AS TEXT), (a) FROM t ORDER BY b",
+            "a t.a a t.a a",
+            "1 1.0 1 1 1",
+        ),
+        ("SELECT *, CAST(b AS TEXT) FROM t ORDER BY b", "a b A b t.b", "1 10 100 10"),
+        ("SELECT CAST(a AS TEXT) AS a, a FROM t ORDER BY b", "a a", "1 1"),
         ("SELECT *, b + 1 AS c FROM t ORDER BY c DESC", "a b A b c", "2 20 200 21"),
     ] {
         let info = client.info(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));

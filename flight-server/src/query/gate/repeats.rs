@@ -1,5 +1,5 @@
 //! Columns of an answer that have one name: `SELECT price, price`, `SELECT *, price`, `SELECT *, 2 AS price`,
-//! `SELECT count(*), count(*)`.
+//! `SELECT count(*), count(*)`. A cast is called what it casts, so `SELECT price, CAST(price AS TEXT)` is one, too.
 //!
 //! Answers may have such columns, plans may not. So the later ones get names of their own here, which `query::shown` takes back from
 //! what the client sees. Only the columns of the statement itself: a subquery or a table has no two columns of one name.
@@ -10,7 +10,7 @@ use std::ops::ControlFlow;
 use datafusion::sql::parser::Statement as DfStatement;
 use datafusion::sql::sqlparser::ast::{
     Expr, Ident, Query, Select, SelectItem, SetExpr, Statement as SqlStatement, Visit,
-    visit_expressions,
+    helpers::attached_token::AttachedToken, visit_expressions, visit_expressions_mut,
 };
 
 /// Names given to columns, and the names that they have in the answer: those as written, or what their expressions are called.
@@ -92,7 +92,7 @@ fn items(select: &mut Select, outside: &Mentioned, repeats: &mut Repeats) {
             // What a wildcard stands for is not known here.
             (Some(parts), _) => seen.column(parts) || has_wildcard,
             (None, Some(name)) => seen.alias(name) || has_wildcard && !kept.contains(name),
-            (None, None) => seen.takes(Key::Expr(expr.to_string().to_lowercase())),
+            (None, None) => seen.takes(Key::Expr(without_casts(expr))),
         };
         if repeats_one {
             let alias = format!("{MARK}{}", repeats.len());
@@ -143,13 +143,27 @@ enum Key {
     /// The name of a column, however it is written.
     Last(String),
     Alias(String),
-    /// Any other expression, in lower case.
+    /// Any other expression, see [`without_casts`].
     Expr(String),
 }
 
-/// The parts of the name of a column.
+/// What an expression is called, as far as two are compared: in lower case.
+fn without_casts(expr: &Expr) -> String {
+    let mut expr = expr.clone();
+    let _: ControlFlow<()> = visit_expressions_mut(&mut expr, |part| {
+        while let Expr::Cast { expr, .. } = part {
+            let inner = std::mem::replace(expr.as_mut(), Expr::Wildcard(AttachedToken::empty()));
+            *part = inner;
+        }
+        ControlFlow::Continue(())
+    });
+    expr.to_string().to_lowercase()
+}
+
+/// The parts of the name of a column, or of one that is cast.
 fn column(expr: &Expr) -> Option<Vec<String>> {
     match expr {
+        Expr::Cast { expr, .. } | Expr::Nested(expr) => column(expr),
         Expr::Identifier(name) => Some(vec![folded(name)]),
         Expr::CompoundIdentifier(parts) => Some(parts.iter().map(folded).collect()),
         _ => None,
