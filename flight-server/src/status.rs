@@ -265,8 +265,8 @@ pub(crate) fn after_batches(status: Status, batch_count: u64) -> Status {
 /// The error of an append for which a table was made that is there now without its rows.
 pub(crate) fn table_stays(status: Status, table: &str) -> Status {
     let advice = format!("; table \"{table}\" was created and stays: append to it, or drop it");
-    let room = limits::ERROR_MESSAGE_BYTES_MAX.saturating_sub(advice.len());
-    let message = format!("{}{advice}", bounded(status.message(), room));
+    let room = limits::ERROR_MESSAGE_BYTES_MAX.saturating_sub(encoded_length(&advice));
+    let message = format!("{}{advice}", bounded_encoded(status.message(), room));
     detailed(status, message, TABLE_STAYS, "true")
 }
 
@@ -472,7 +472,7 @@ fn build(
     for value in details.values_mut() {
         *value = bounded(value, limits::ERROR_DETAIL_BYTES_MAX).to_owned();
     }
-    let message = clean(bounded(message, limits::ERROR_MESSAGE_BYTES_MAX));
+    let message = clean(bounded_encoded(message, limits::ERROR_MESSAGE_BYTES_MAX));
     let mut trailers = MetadataMap::new();
     insert(&mut trailers, TRAILER_ERROR, reason);
     if structured {
@@ -495,6 +495,23 @@ fn insert(trailers: &mut MetadataMap, name: &'static str, value: &str) {
 /// At most `max` bytes of `text`, cut between characters.
 fn bounded(text: &str, max: usize) -> &str {
     &text[..text.floor_char_boundary(max)]
+}
+
+/// As much of `text` as takes at most `max` bytes in a trailer, cut between characters.
+fn bounded_encoded(text: &str, max: usize) -> &str {
+    let mut length = 0;
+    let end = text.char_indices().find(|&(start, character)| {
+        length += encoded_length(&text[start..start + character.len_utf8()]);
+        length > max
+    });
+    end.map_or(text, |(end, _)| &text[..end])
+}
+
+/// Bytes of a text in the trailer `grpc-message`, where some are written as `%20`: a few more than are.
+fn encoded_length(text: &str) -> usize {
+    let is_plain =
+        |byte: &u8| byte.is_ascii_alphanumeric() || b"_-.,;:!/()[]'*+=&|@$~^\\".contains(byte);
+    text.bytes().map(|byte| if is_plain(&byte) { 1 } else { 3 }).sum()
 }
 
 fn first_line(text: &str) -> &str {

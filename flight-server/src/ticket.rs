@@ -48,7 +48,7 @@ pub(crate) fn encode(ticket: &StatementTicket) -> Ticket {
 /// Reads a ticket.
 ///
 /// # Errors
-/// INVALID_ARGUMENT when the bytes are not a ticket of this product.
+/// NOT_FOUND for the ticket of another kind of server; INVALID_ARGUMENT when the bytes are no ticket at all.
 pub(crate) fn decode(ticket: &Ticket) -> Result<Redeemed, Status> {
     let any = match Any::decode(&*ticket.ticket) {
         Ok(any) if any.type_url.starts_with(crate::command::TYPE_URL_PREFIX) => any,
@@ -64,16 +64,13 @@ pub(crate) fn decode(ticket: &Ticket) -> Result<Redeemed, Status> {
 }
 
 fn statement(handle: &[u8]) -> Result<StatementTicket, Status> {
-    let any = Any::decode(handle).map_err(|_| damaged())?;
-    match any.type_url.as_str() {
-        QUERY_TYPE_URL => {
-            QueryTicket::decode(&*any.value).map(StatementTicket::Query).map_err(|_| damaged())
-        }
-        UPDATE_TYPE_URL => {
-            UpdateTicket::decode(&*any.value).map(StatementTicket::Update).map_err(|_| damaged())
-        }
-        _ => Err(damaged()),
-    }
+    let Ok(any) = Any::decode(handle) else { return Err(foreign()) };
+    let ticket = match any.type_url.as_str() {
+        QUERY_TYPE_URL => QueryTicket::decode(&*any.value).map(StatementTicket::Query),
+        UPDATE_TYPE_URL => UpdateTicket::decode(&*any.value).map(StatementTicket::Update),
+        _ => return Err(foreign()),
+    };
+    ticket.map_err(|_| damaged())
 }
 
 fn raw(bytes: &[u8]) -> Result<Redeemed, Status> {
@@ -87,6 +84,10 @@ fn raw(bytes: &[u8]) -> Result<Redeemed, Status> {
         }
         _ => Err(damaged()),
     }
+}
+
+fn foreign() -> Status {
+    status::not_found("the ticket was made by another server; ask this one with GetFlightInfo")
 }
 
 fn damaged() -> Status {
@@ -133,8 +134,16 @@ mod tests {
                 "{bytes:?}"
             );
         }
-        let foreign = TicketStatementQuery { statement_handle: b"SELECT 1".to_vec().into() };
-        let ticket = Ticket::new(foreign.as_any().encode_to_vec());
-        assert_eq!(decode(&ticket).unwrap_err().code(), tonic::Code::InvalidArgument);
+        let unknown = Any { type_url: "type.googleapis.com/x.Y".into(), value: Vec::new().into() };
+        let ours = Any { type_url: QUERY_TYPE_URL.into(), value: vec![0xff].into() };
+        for (handle, code) in [
+            (b"SELECT 1".to_vec(), tonic::Code::NotFound),
+            (unknown.encode_to_vec(), tonic::Code::NotFound),
+            (ours.encode_to_vec(), tonic::Code::InvalidArgument),
+        ] {
+            let packed = TicketStatementQuery { statement_handle: handle.into() };
+            let ticket = Ticket::new(packed.as_any().encode_to_vec());
+            assert_eq!(decode(&ticket).unwrap_err().code(), code);
+        }
     }
 }

@@ -1,9 +1,7 @@
-//! Transactions, savepoints and Substrait plans: not supported, and said so in words.
+//! Transactions and savepoints: not supported, and said so in words.
 
 const TRANSACTIONS: &str =
     "transactions are not supported; every append and every statement commits by itself";
-const SUBSTRAIT: &str =
-    "Substrait plans are not supported; prepare SQL with CreatePreparedStatement";
 
 /// Why an action of Flight SQL is refused, when it is one of these.
 pub(super) fn refusal(name: &str) -> Option<&'static str> {
@@ -11,7 +9,6 @@ pub(super) fn refusal(name: &str) -> Option<&'static str> {
         "BeginTransaction" | "EndTransaction" | "BeginSavepoint" | "EndSavepoint" => {
             Some(TRANSACTIONS)
         }
-        "CreatePreparedSubstraitPlan" => Some(SUBSTRAIT),
         _ => None,
     }
 }

@@ -1,7 +1,8 @@
-//! `information_schema`: what DataFusion answers of the tables that a statement sees, and the views of constraints, which tools ask
-//! for whether or not there are any. Power BI does not show a table before they have answered.
+//! `information_schema`: what DataFusion answers of the tables that a statement sees, and what there is none of: views, and
+//! constraints. Tools ask for those all the same: Power BI does not show a table before they have answered.
 //!
-//! Tables have no constraints but NOT NULL: two rows of one append may agree in index and entity, so nothing is a key.
+//! Tables have no constraints but NOT NULL: two rows of one append may agree in index and entity, so nothing is a key. DataFusion
+//! lists every table among the views.
 
 use std::sync::Arc;
 
@@ -17,8 +18,9 @@ use crate::catalog::{INFORMATION_SCHEMA, SCHEMA_NAME};
 /// A view that is empty here: its name, its columns of text, and its columns of numbers.
 type EmptyView = (&'static str, &'static [&'static str], &'static [&'static str]);
 
-/// The views of constraints, as the SQL standard has them.
-const CONSTRAINTS: [EmptyView; 4] = [
+/// What there is none of, as the SQL standard describes it.
+const EMPTY: [EmptyView; 5] = [
+    ("views", &["table_catalog", "table_schema", "table_name", "definition"], &[]),
     (
         "table_constraints",
         &[
@@ -111,9 +113,9 @@ pub(crate) struct InformationSchema {
 }
 
 impl InformationSchema {
-    fn constraints(name: &str) -> Option<Arc<dyn TableProvider>> {
+    fn empty(name: &str) -> Option<Arc<dyn TableProvider>> {
         let (_, texts, numbers) =
-            CONSTRAINTS.iter().find(|(view, ..)| name.eq_ignore_ascii_case(view))?;
+            EMPTY.iter().find(|(view, ..)| name.eq_ignore_ascii_case(view))?;
         let columns = |names: &[&str], data_type: DataType| -> Vec<Field> {
             names.iter().map(|name| Field::new(*name, data_type.clone(), true)).collect()
         };
@@ -126,18 +128,19 @@ impl InformationSchema {
 #[async_trait]
 impl SchemaProvider for InformationSchema {
     fn table_names(&self) -> Vec<String> {
-        let constraints = CONSTRAINTS.iter().map(|(name, ..)| (*name).to_owned());
-        self.described.table_names().into_iter().chain(constraints).collect()
+        let described = self.described.table_names();
+        let described = described.into_iter().filter(|name| Self::empty(name).is_none());
+        described.chain(EMPTY.iter().map(|(name, ..)| (*name).to_owned())).collect()
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
-        match Self::constraints(name) {
+        match Self::empty(name) {
             Some(view) => Ok(Some(view)),
             None => self.described.table(name).await,
         }
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        Self::constraints(name).is_some() || self.described.table_exist(name)
+        Self::empty(name).is_some() || self.described.table_exist(name)
     }
 }
