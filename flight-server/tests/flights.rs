@@ -12,44 +12,23 @@ use arrow_flight::error::FlightError;
 use arrow_flight::flight_service_client::FlightServiceClient;
 use arrow_flight::sql::client::FlightSqlServiceClient;
 use arrow_flight::sql::{
-    ActionCancelQueryRequest, ActionCancelQueryResult, ActionClosePreparedStatementRequest,
-    ActionCreatePreparedStatementRequest, ActionCreatePreparedStatementResult, Any,
-    CommandPreparedStatementQuery, CommandPreparedStatementUpdate, DoPutPreparedStatementResult,
+    ActionCancelQueryRequest, ActionCancelQueryResult, Any, CommandPreparedStatementUpdate,
     DoPutUpdateResult, ProstMessageExt, SqlInfo,
 };
 use arrow_flight::{
-    Action, CancelFlightInfoRequest, CancelStatus, FlightClient, FlightDescriptor, FlightInfo,
-    RenewFlightEndpointRequest, Ticket,
+    Action, CancelFlightInfoRequest, CancelStatus, FlightDescriptor, FlightInfo,
+    RenewFlightEndpointRequest,
 };
 use bytes::Bytes;
-use common::{Server, messages, path, prices};
-use futures::{TryStreamExt, stream};
+use common::flight::{bind, close, code, flight, info, prepare, prepared, put, ticket};
+use common::{Server, path, prices};
+use futures::TryStreamExt;
 use prost::Message;
 use tonic::{Code, Request};
 
 /// Rows without end, and none for a long time.
 const ENDLESS: &str = "SELECT value FROM generate_series(1, 9000000000000000)";
 const SILENT: &str = "SELECT count(*) FROM generate_series(1, 9000000000000000) WHERE random() < 2";
-
-fn flight(server: &Server) -> FlightClient {
-    FlightClient::new(server.channel.clone())
-}
-
-async fn info(server: &Server, sql: &str) -> FlightInfo {
-    let descriptor = FlightDescriptor::new_cmd(sql.to_owned());
-    flight(server).get_flight_info(descriptor).await.unwrap()
-}
-
-fn ticket(info: &FlightInfo) -> Ticket {
-    info.endpoint[0].ticket.clone().unwrap()
-}
-
-fn code(error: &FlightError) -> Code {
-    match error {
-        FlightError::Tonic(status) => status.code(),
-        other => panic!("{other:?}"),
-    }
-}
 
 async fn cancel(server: &Server, info: &FlightInfo) -> Result<CancelStatus, FlightError> {
     let request = CancelFlightInfoRequest::new(info.clone());
@@ -94,10 +73,16 @@ async fn a_query_is_cancelled_while_it_is_fetched_from_another_connection() {
     let rows = flight(&server).do_get(ticket(&other)).await.unwrap();
     assert_eq!(rows.try_collect::<Vec<_>>().await.unwrap()[0].num_rows(), 1);
     let mut sql = FlightSqlServiceClient::new(server.channel.clone());
-    let asked = sql.get_sql_info(vec![SqlInfo::FlightSqlServerCancel]).await.unwrap();
+    let codes = vec![
+        SqlInfo::FlightSqlServerCancel,
+        SqlInfo::FlightSqlServerBulkIngestion,
+        SqlInfo::FlightSqlServerIngestTransactionsSupported,
+    ];
+    let asked = sql.get_sql_info(codes).await.unwrap();
     let rows = sql.do_get(ticket(&asked)).await.unwrap().try_collect::<Vec<_>>().await.unwrap();
-    let value = rows[0].column(1).as_union().value(0);
-    assert!(value.as_boolean().value(0));
+    let values = rows[0].column(1).as_union();
+    let values = [0, 1, 2].map(|row| values.value(row).as_boolean().value(0));
+    assert_eq!(values, [true, true, false]);
     server.stop().await;
 }
 
@@ -217,47 +202,8 @@ async fn a_compressed_result_is_small_on_the_wire_and_only_for_who_asks() {
     server.stop().await;
 }
 
-async fn prepare(server: &Server, sql: &str) -> Bytes {
-    let request =
-        ActionCreatePreparedStatementRequest { query: sql.to_owned(), transaction_id: None };
-    let body = request.as_any().encode_to_vec();
-    let answers = server.raw_action("CreatePreparedStatement", body).await.unwrap();
-    let any = Any::decode(&*answers[0]).unwrap();
-    let created: ActionCreatePreparedStatementResult = any.unpack().unwrap().unwrap();
-    created.prepared_statement_handle
-}
-
-async fn close(server: &Server, handle: &Bytes) {
-    let request = ActionClosePreparedStatementRequest { prepared_statement_handle: handle.clone() };
-    let body = request.as_any().encode_to_vec();
-    server.raw_action("ClosePreparedStatement", body).await.unwrap();
-}
-
-fn prepared(handle: &Bytes) -> FlightDescriptor {
-    let command = CommandPreparedStatementQuery { prepared_statement_handle: handle.clone() };
-    FlightDescriptor::new_cmd(command.as_any().encode_to_vec())
-}
-
 fn numbers(values: Vec<i64>) -> RecordBatch {
     RecordBatch::try_from_iter([("0", Arc::new(Int64Array::from(values)) as _)]).unwrap()
-}
-
-/// Sends rows with a command, and reads the answer.
-async fn put<M: Message + Default>(
-    server: &Server,
-    descriptor: FlightDescriptor,
-    rows: RecordBatch,
-) -> Result<M, tonic::Status> {
-    let sent = stream::iter(messages(descriptor, &[rows]));
-    let answers = server.client.clone().do_put(sent).await?.into_inner();
-    let answers: Vec<_> = answers.try_collect().await?;
-    Ok(M::decode(answers[0].app_metadata.clone()).unwrap())
-}
-
-async fn bind(server: &Server, handle: &Bytes, rows: RecordBatch) -> Bytes {
-    let bound = put(server, prepared(handle), rows).await;
-    let bound: DoPutPreparedStatementResult = bound.unwrap();
-    bound.prepared_statement_handle.unwrap()
 }
 
 async fn fetch(server: &Server, handle: &Bytes) -> Result<Vec<i64>, FlightError> {
@@ -276,6 +222,8 @@ async fn a_prepared_statement_runs_on_another_server_and_after_a_restart() {
         .await
         .unwrap();
     let select = prepare(&server, "SELECT $1 + 1 AS n").await;
+    let counted = ticket(&info(&server, "SELECT count(*) AS n FROM t").await);
+    info(&server, "INSERT INTO t VALUES (5)").await;
     let insert = prepare(&server, "INSERT INTO t VALUES (?)").await;
     let plain = prepare(&server, "SELECT 7").await;
     let bound = bind(&server, &select, numbers(vec![41, 1])).await;
@@ -295,6 +243,10 @@ async fn a_prepared_statement_runs_on_another_server_and_after_a_restart() {
     let server = Server::over(folder).await;
     assert_eq!(fetch(&server, &bound).await.unwrap(), [42, 2]);
     assert_eq!(fetch(&server, &plain).await.unwrap(), [7]);
+    // C7: a ticket too, at the version that it was made for.
+    let rows = flight(&server).do_get(counted).await.unwrap();
+    let rows: Vec<RecordBatch> = rows.try_collect().await.unwrap();
+    assert_eq!(rows[0].column(0).as_primitive::<Int64Type>().value(0), 0);
     let command = CommandPreparedStatementUpdate { prepared_statement_handle: insert };
     let descriptor = FlightDescriptor::new_cmd(command.as_any().encode_to_vec());
     let inserted: DoPutUpdateResult = put(&server, descriptor, numbers(vec![1, 2])).await.unwrap();

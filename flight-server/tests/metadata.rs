@@ -90,7 +90,7 @@ async fn there_is_one_catalog_with_one_schema() {
 #[tokio::test(flavor = "multi_thread")]
 async fn tables_are_found_by_pattern_and_type() {
     let server = Server::start().await;
-    for name in ["a_b", "axb", "prices"] {
+    for name in ["prices", "axb", "a_b"] {
         server.create_prices(name).await;
     }
     let mut client = FlightSqlServiceClient::new(server.channel.clone());
@@ -144,7 +144,16 @@ async fn a_table_is_described_as_clients_will_read_it() {
     assert_eq!(nullable, [false, false, true]);
     assert_eq!(*schema.field(1).data_type(), DataType::Utf8);
     let metadata = schema.field(2).metadata();
-    assert_eq!(metadata["ARROW:FLIGHT:SQL:TYPE_NAME"], "DOUBLE");
+    for (key, value) in [
+        ("TYPE_NAME", "DOUBLE"),
+        ("CATALOG_NAME", "coverline"),
+        ("SCHEMA_NAME", "public"),
+        ("TABLE_NAME", "prices"),
+        ("IS_READ_ONLY", "0"),
+        ("IS_SEARCHABLE", "1"),
+    ] {
+        assert_eq!(metadata[&format!("ARROW:FLIGHT:SQL:{key}")], value, "{key}");
+    }
     assert!(!metadata.contains_key("PARQUET:field_id"));
     assert!(schema_of(1).fields().is_empty());
     server.stop().await;
@@ -320,6 +329,28 @@ async fn every_listed_action_is_served_and_the_others_are_refused() {
         assert_eq!(error.code(), Code::Unimplemented, "{name}");
     }
     assert_eq!(server.raw_action("CloseSession", Vec::new()).await.unwrap(), [vec![0x08, 0x01]]);
+    server.stop().await;
+}
+
+/// SqlInfo says what ListActions does.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_sql_info_says_of_actions_is_what_is_served() {
+    let server = Server::start().await;
+    let listed = server.client.clone().list_actions(Empty {}).await.unwrap().into_inner();
+    let listed: Vec<_> = listed.try_collect().await.unwrap();
+    let serves = |name: &str| listed.iter().any(|action| action.r#type == name);
+    let mut client = FlightSqlServiceClient::new(server.channel.clone());
+    for (code, action) in [
+        (SqlInfo::FlightSqlServerCancel, "CancelQuery"),
+        (SqlInfo::FlightSqlServerSubstrait, "CreatePreparedSubstraitPlan"),
+        (SqlInfo::FlightSqlServerIngestTransactionsSupported, "BeginTransaction"),
+        (SqlInfo::SqlTransactionsSupported, "BeginTransaction"),
+    ] {
+        let info = client.get_sql_info(vec![code]).await.unwrap();
+        let batch = read(&mut client, info).await;
+        let value = batch.column(1).as_union().value(0);
+        assert_eq!(value.as_boolean().value(0), serves(action), "{code:?}");
+    }
     server.stop().await;
 }
 

@@ -33,11 +33,16 @@ struct TestServer {
 
 impl TestServer {
     async fn start() -> Self {
+        Self::with(|_| ()).await
+    }
+
+    async fn with(configure: impl FnOnce(&mut ServerConfig)) -> Self {
         let root = tempfile::tempdir().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let mut config = ServerConfig::new(root.path().join("data"));
         config.disk_floor_bytes = Some(0);
+        configure(&mut config);
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = tokio::spawn(async move {
             serve(listener, config, async { drop(stopped.await) }).await.unwrap();
@@ -530,6 +535,21 @@ async fn a_query_that_nobody_waits_for_ends() {
     assert!(call.await.unwrap_err().is_cancelled());
     drop(client);
     tokio::time::timeout(PATIENCE, server.finish()).await.expect("the query has ended");
+}
+
+/// A query that needs more than it may have ends by itself, and gives it back.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_memory_of_queries_is_bounded_and_given_back() {
+    let server = TestServer::with(|config| config.query_memory_bytes = 64 << 20).await;
+    let mut client = server.client().await;
+    let much = "SELECT array_agg(repeat('x', 1000) || value) FROM generate_series(1, 1000000)";
+    let refused = query(&mut client, much).await.unwrap_err();
+    assert!(has_code(&refused, Code::ResourceExhausted), "{refused:?}");
+    assert!(refused.to_string().contains("memory"), "{refused}");
+    // This one takes most of it.
+    let most = "SELECT count(*) FROM (SELECT DISTINCT value FROM generate_series(1, 500000))";
+    assert_eq!(int(&mut client, most).await, 500_000);
+    server.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

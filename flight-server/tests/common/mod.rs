@@ -8,6 +8,7 @@
     reason = "tests; not every one uses everything"
 )]
 
+pub(crate) mod flight;
 pub(crate) mod sql;
 
 use std::sync::Arc;
