@@ -9,6 +9,7 @@ from typing import Any
 
 import adbc_driver_flightsql.dbapi as adbc
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from adbc_driver_manager import AdbcStatusCode
 from conftest import DAY, SCHEMA, Server, day_of
@@ -51,6 +52,35 @@ def test_create_append_keeps_the_rules_of_a_time_series_table(cursor: Any, loade
         cursor.adbc_ingest(loaded, day_of(1), mode="create_append")
     assert caught.value.status_code == AdbcStatusCode.ALREADY_EXISTS
     assert count(loaded) == 96
+
+
+@pytest.mark.parametrize("mode", ["append", "create_append"])
+def test_rows_of_another_shape_are_invalid_and_leave_the_table_as_it_is(
+    cursor: Any, loaded: str, count: Callable[[str], int], mode: str
+) -> None:
+    """ADBC has ALREADY_EXISTS for it, which here says that rows are there: a job that runs again would take its own for loaded."""
+    wrong_type = day_of(1).set_column(2, "close", pa.array(["dear"] * 48))
+    for data in (PLAIN, wrong_type):
+        with pytest.raises(adbc.ProgrammingError) as caught:
+            cursor.adbc_ingest(loaded, data, mode=mode)
+        assert caught.value.status_code == AdbcStatusCode.INVALID_ARGUMENT
+    assert count(loaded) == 48
+
+
+def test_without_autocommit_an_ingestion_commits_at_once_all_the_same(
+    server: Server, name: str, count: Callable[[str], int]
+) -> None:
+    """What a Python program gets that says nothing of autocommit: a warning that there are no transactions, and no harm."""
+    with pytest.warns(Warning, match="autocommit"):
+        connection = adbc.connect(server.url)
+    with connection, connection.cursor() as cursor:
+        assert cursor.adbc_ingest(name, PLAIN, mode="create") == 3
+        assert count(name) == 3, "another connection sees it"
+        connection.rollback()
+        assert count(name) == 3
+        assert cursor.adbc_ingest(name, PLAIN, mode="append") == 3
+        connection.commit()
+    assert count(name) == 6
 
 
 def test_replace_puts_other_columns_and_rows_in_the_place_of_what_was_there(
@@ -166,6 +196,18 @@ def test_odd_table_names(cursor: Any, name: str, count: Callable[[str], int]) ->
         assert count(odd) == 3
 
 
+def both(kind: pa.DataType, value: object) -> pa.Array:
+    """A value and a null."""
+    return pa.array([value, None], kind)
+
+
+SECOND = datetime.timedelta(seconds=1)
+ONE_O_CLOCK = datetime.time(1, 0, 0)
+MOMENT = datetime.datetime(2025, 3, 1)
+UNITS = ("s", "ms", "us", "ns")
+PAIRS = pa.map_(pa.string(), pa.int64())
+
+
 @pytest.mark.parametrize(
     ("column", "sent", "stored"),
     [
@@ -192,6 +234,32 @@ def test_odd_table_names(cursor: Any, name: str, count: Callable[[str], int]) ->
         ("large_list", pa.array([[1, 2], None], pa.large_list(pa.int64())), pa.list_(pa.int64())),
         ("struct", pa.array([{"x": 1}, None], pa.struct([("x", pa.int64())])), pa.struct([("x", pa.int64())])),
         ("null", pa.nulls(2), pa.string()),
+        ("int16", both(pa.int16(), -(2**15)), pa.int16()),
+        ("int32", both(pa.int32(), -(2**31)), pa.int32()),
+        ("int64", both(pa.int64(), -(2**63)), pa.int64()),
+        ("uint8", both(pa.uint8(), 2**8 - 1), pa.uint8()),
+        ("uint16", both(pa.uint16(), 2**16 - 1), pa.uint16()),
+        ("uint32", both(pa.uint32(), 2**32 - 1), pa.uint32()),
+        ("float64", both(pa.float64(), 0.1), pa.float64()),
+        ("decimal64", both(pa.decimal64(12, 2), decimal.Decimal("1234567890.25")), pa.decimal128(12, 2)),
+        ("decimal256", both(pa.decimal256(60, 2), decimal.Decimal("1" * 58 + ".25")), pa.decimal256(60, 2)),
+        ("date64", both(pa.date64(), datetime.date(2025, 3, 1)), pa.date64()),
+        *((f"time32_{unit}", both(pa.time32(unit), ONE_O_CLOCK), pa.time32(unit)) for unit in ("s", "ms")),
+        ("time64_ns", both(pa.time64("ns"), ONE_O_CLOCK), pa.time64("ns")),
+        *((f"timestamp_{unit}", both(pa.timestamp(unit), MOMENT), pa.timestamp(unit)) for unit in ("ms", "us", "ns")),
+        *((f"timestamp_{unit}_utc", both(pa.timestamp(unit, "UTC"), DAY), pa.timestamp(unit, "UTC")) for unit in UNITS),
+        *((f"duration_{unit}", both(pa.duration(unit), SECOND), pa.duration(unit)) for unit in ("s", "ms", "ns")),
+        ("fixed_binary", both(pa.binary(2), b"ab"), pa.binary(2)),
+        ("fixed_list", both(pa.list_(pa.int64(), 2), [1, 2]), pa.list_(pa.int64(), 2)),
+        ("list_view", both(pa.list_view(pa.int64()), [1, 2]), pa.list_(pa.int64())),
+        ("large_list_view", both(pa.large_list_view(pa.int64()), [1, 2]), pa.list_(pa.int64())),
+        ("map", both(PAIRS, [("k", 1), ("l", None)]), PAIRS),
+        ("run_end_encoded", pa.RunEndEncodedArray.from_arrays(pa.array([2], pa.int32()), pa.array(["a"])), pa.string()),
+        (
+            "list_of_structs",
+            both(pa.list_(pa.struct([("x", pa.large_string())])), [{"x": "a"}, None]),
+            pa.list_(pa.struct([("x", pa.string())])),
+        ),
     ],
 )
 def test_types_are_stored_in_their_portable_form(cursor: Any, name: str, column: str, sent: pa.Array, stored: pa.DataType) -> None:
@@ -202,20 +270,31 @@ def test_types_are_stored_in_their_portable_form(cursor: Any, name: str, column:
     assert found[column].to_pylist() == sent.to_pylist()
 
 
+def test_an_interval_is_refused_in_words(cursor: Any, name: str) -> None:
+    """Months, days and nanoseconds in one value: Parquet has no such type."""
+    with pytest.raises(adbc.Error, match='"v"') as caught:
+        cursor.adbc_ingest(name, pa.table({"v": pa.array([pa.MonthDayNano([1, 2, 3])])}), mode="create")
+    assert caught.value.status_code == AdbcStatusCode.INVALID_ARGUMENT
+    with pytest.raises(adbc.ProgrammingError):
+        cursor.execute(f"SELECT * FROM {name}")
+
+
 @pytest.mark.parametrize(
     "sent",
     [
         day_of(1).select(["close", "symbol", "ts"]),
         day_of(1).set_column(1, "symbol", day_of(1)["symbol"].cast(pa.string_view())),
         day_of(1).set_column(1, "symbol", day_of(1)["symbol"].combine_chunks().dictionary_encode()),
+        day_of(1).set_column(1, "symbol", pc.run_end_encode(day_of(1)["symbol"].combine_chunks())),
         day_of(1).set_column(0, "ts", day_of(1)["ts"].cast(pa.timestamp("ms", "UTC"))),
+        day_of(1).set_column(0, "ts", day_of(1)["ts"].cast(pa.timestamp("us", "America/New_York"))),
         day_of(1).set_column(2, "close", day_of(1)["close"].cast(pa.float32())),
         day_of(1).set_column(2, "close", day_of(1)["close"].cast(pa.int32())),
         day_of(1).drop_columns(["close"]),
         day_of(1).replace_schema_metadata({"pandas": "{}"}),
         day_of(1).cast(pa.schema([field.with_nullable(False).with_metadata({"k": "v"}) for field in SCHEMA])),
     ],
-    ids=["order", "view", "dictionary", "unit", "float32", "int32", "missing", "metadata", "nullability"],
+    ids=["order", "view", "dictionary", "run_ends", "unit", "zone", "float32", "int32", "missing", "metadata", "nullability"],
 )
 def test_what_fits_without_loss_is_taken(cursor: Any, loaded: str, sent: pa.Table) -> None:
     assert cursor.adbc_ingest(loaded, sent, mode="append") == 48
@@ -225,6 +304,29 @@ def test_what_fits_without_loss_is_taken(cursor: Any, loaded: str, sent: pa.Tabl
     assert found.select(["ts", "symbol"]).to_pylist() == day_of(1).sort_by([("symbol", "ascending"), ("ts", "ascending")]).select(
         ["ts", "symbol"]
     ).to_pylist()
+
+
+@pytest.mark.parametrize(
+    ("kind", "written"),
+    [
+        (pa.decimal32(5, 2), ["1.25", "-999.99", None]),
+        (pa.decimal64(12, 4), ["1.25", "-99999999.9999", None]),
+        (pa.decimal128(20, 3), ["1.25", "0.001", None]),
+    ],
+)
+def test_a_small_decimal_goes_into_a_wider_one(cursor: Any, name: str, kind: pa.DataType, written: list[str | None]) -> None:
+    cursor.execute(f"CREATE TABLE {name} (d DECIMAL(24, 4))")
+    values = [None if text is None else decimal.Decimal(text) for text in written]
+    assert cursor.adbc_ingest(name, pa.table({"d": pa.array(values, kind)}), mode="append") == 3
+    cursor.execute(f"SELECT d FROM {name} ORDER BY d NULLS LAST")
+    found = cursor.fetch_arrow_table()
+    assert found.schema.field("d").type == pa.decimal128(24, 4)
+    assert found["d"].to_pylist() == [*sorted(value for value in values if value is not None), None]
+    # One with more digits behind the point than the column has would lose them.
+    finer = pa.table({"d": pa.array([decimal.Decimal("0.00001")], pa.decimal128(10, 5))})
+    with pytest.raises(adbc.ProgrammingError, match="d") as caught:
+        cursor.adbc_ingest(name, finer, mode="append")
+    assert caught.value.status_code == AdbcStatusCode.INVALID_ARGUMENT
 
 
 def test_a_batch_of_twelve_megabytes_is_taken_whole(cursor: Any, name: str) -> None:

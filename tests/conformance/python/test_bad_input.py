@@ -73,7 +73,7 @@ def test_data_that_does_not_fit_is_refused(
     for word in words:
         assert word in str(caught.value)
     if door == "ingest":
-        assert caught.value.status_code in (AdbcStatusCode.INVALID_ARGUMENT, AdbcStatusCode.ALREADY_EXISTS)
+        assert caught.value.status_code == AdbcStatusCode.INVALID_ARGUMENT
 
 
 @pytest.mark.parametrize("door", ["path", "ingest"])
@@ -218,6 +218,36 @@ def test_sql_that_outgrows_a_server_is_refused_in_time(server: Server, cursor: A
     assert server.process.poll() is None
     cursor.execute("SELECT 1")
     assert cursor.fetchone() == (1,)
+
+
+# gRPC takes an answer whose headers are beyond 8 KiB or not, as it happens; tried this often it does not pass by chance.
+LONG_TRIES = 50
+
+
+@pytest.mark.parametrize("letter", ["e", "é", "語", "\U0001f600"])
+def test_an_error_with_much_text_of_any_script_keeps_its_code(flight_client: flight.FlightClient, letter: str) -> None:
+    query = f'SELECT "{letter * 3000}" FROM (VALUES (1)) t(a)'
+    for _ in range(LONG_TRIES):
+        with pytest.raises(pa.ArrowInvalid, match="No field named"):
+            flight_client.get_flight_info(flight.FlightDescriptor.for_command(query.encode()))
+
+
+@pytest.mark.parametrize("letter", ["e", "é", "語", "\U0001f600"])
+def test_an_overlap_with_much_text_of_any_script_keeps_its_details(
+    flight_client: flight.FlightClient, cursor: Any, prices: str, letter: str
+) -> None:
+    data = pa.table({"ts": [DAY], "symbol": [letter * 1200], "close": [1.0]}, schema=SCHEMA)
+    put(flight_client, prices, data)
+    for _ in range(LONG_TRIES):
+        with pytest.raises(flight.FlightError, match="rejected") as caught:
+            put(flight_client, prices, data)
+        details = bytes(caught.value.extra_info)
+        for word in (b"COVERAGE_OVERLAP", b"overlap_count", b"identical", letter.encode() * 8):
+            assert word in details
+    # ADBC has a limit of its own.
+    with pytest.raises(adbc.ProgrammingError) as refused:
+        cursor.adbc_ingest(prices, data, mode="append")
+    assert refused.value.status_code == AdbcStatusCode.ALREADY_EXISTS
 
 
 def test_two_rows_that_claim_five_hundred_years_cost_nothing(flight_client: flight.FlightClient, cursor: Any, prices: str) -> None:

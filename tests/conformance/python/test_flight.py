@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import decimal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.flight as flight
@@ -20,6 +22,28 @@ def query_descriptor(sql: str) -> flight.FlightDescriptor:
 def read(client: flight.FlightClient, sql: str) -> pa.Table:
     info = client.get_flight_info(query_descriptor(sql))
     return client.do_get(info.endpoints[0].ticket).read_all()
+
+
+def prepare(client: flight.FlightClient, sql: str) -> bytes:
+    """The handle of a prepared statement, packed for the commands that take one."""
+    request = pack(SQL + "ActionCreatePreparedStatementRequest", field(1, sql.encode()))
+    [result] = client.do_action(flight.Action("CreatePreparedStatement", request))
+    # Both messages have nothing but texts and bytes: the handle is the first field of what is packed in the second one.
+    packed = fields(result.body.to_pybytes())[2]
+    return field(1, fields(packed)[1])
+
+
+def fields(message: bytes) -> dict[int, bytes]:
+    """The fields of a protobuf message, all of them texts or bytes."""
+    found, position = {}, 0
+    while position < len(message):
+        number, position = message[position] >> 3, position + 1
+        size = shift = 0
+        while (byte := message[position]) > 0x7F:
+            size, shift, position = size | (byte & 0x7F) << shift, shift + 7, position + 1
+        size, position = size | byte << shift, position + 1
+        found[number], position = message[position : position + size], position + size
+    return found
 
 
 def test_an_append_by_path_answers_with_a_count(flight_client: flight.FlightClient, prices: str, count: Callable[[str], int]) -> None:
@@ -90,6 +114,8 @@ def test_a_query_has_the_schema_of_its_info(flight_client: flight.FlightClient, 
     table = reader.read_all()
     assert table.num_rows == 48
     assert info.total_records in (-1, 48)
+    # Nobody knows how many bytes it will be, and a guess would be taken for the truth.
+    assert info.total_bytes == -1
     assert table.select(SCHEMA.names).to_pylist() == day_of(0).sort_by([("symbol", "ascending"), ("ts", "ascending")]).to_pylist()
 
 
@@ -109,6 +135,42 @@ def test_get_schema_answers_for_queries_and_metadata(flight_client: flight.Fligh
     for command in ("CommandGetTables", "CommandGetCatalogs", "CommandGetDbSchemas", "CommandGetTableTypes", "CommandGetSqlInfo"):
         descriptor = flight.FlightDescriptor.for_command(pack(SQL + command))
         assert len(flight_client.get_schema(descriptor).schema) > 0
+
+
+@pytest.mark.parametrize(
+    ("command", "asks"),
+    [
+        ("CommandGetCatalogs", lambda _: b""),
+        ("CommandGetDbSchemas", lambda _: b""),
+        ("CommandGetTables", lambda _: b""),
+        # With the column table_schema, by include_schema.
+        ("CommandGetTables", lambda table: field(3, table.encode()) + b"\x28\x01"),
+        ("CommandGetTableTypes", lambda _: b""),
+        ("CommandGetSqlInfo", lambda _: b""),
+        ("CommandGetXdbcTypeInfo", lambda _: b""),
+        ("CommandGetPrimaryKeys", lambda table: field(3, table.encode())),
+        ("CommandGetExportedKeys", lambda table: field(3, table.encode())),
+        ("CommandGetImportedKeys", lambda table: field(3, table.encode())),
+        ("CommandGetCrossReference", lambda table: field(3, table.encode()) + field(6, table.encode())),
+    ],
+)
+def test_get_schema_of_a_command_is_that_of_its_info(
+    flight_client: flight.FlightClient, loaded: str, command: str, asks: Callable[[str], bytes]
+) -> None:
+    descriptor = flight.FlightDescriptor.for_command(pack(SQL + command, asks(loaded)))
+    schema = flight_client.get_schema(descriptor).schema
+    info = flight_client.get_flight_info(descriptor)
+    assert len(schema) > 0
+    assert schema.equals(info.schema, check_metadata=True)
+    assert schema.equals(flight_client.do_get(info.endpoints[0].ticket).read_all().schema, check_metadata=True)
+
+
+def test_get_schema_of_a_prepared_statement_is_that_of_its_info(flight_client: flight.FlightClient, loaded: str) -> None:
+    handle = prepare(flight_client, f"SELECT symbol, sum(close) AS total FROM {loaded} GROUP BY symbol")
+    descriptor = flight.FlightDescriptor.for_command(pack(SQL + "CommandPreparedStatementQuery", handle))
+    schema = flight_client.get_schema(descriptor).schema
+    assert schema.names == ["symbol", "total"]
+    assert schema.equals(flight_client.get_flight_info(descriptor).schema, check_metadata=True)
 
 
 @pytest.mark.parametrize(
@@ -152,6 +214,54 @@ def test_an_update_by_hand_answers_without_waiting_for_the_end(flight_client: fl
     assert read(flight_client, f"SELECT count(*) AS n FROM {name}")["n"].to_pylist() == [0]
 
 
+@pytest.mark.parametrize("batches", [0, 1])
+@pytest.mark.parametrize("door", ["CommandStatementUpdate", "CommandPreparedStatementUpdate"])
+def test_an_update_needs_no_end_of_the_stream_and_no_columns(
+    flight_client: flight.FlightClient, name: str, count: Callable[[str], int], door: str, batches: int
+) -> None:
+    """Clients that wait for the answer before they end their stream, and those that send a batch of nothing in place of none."""
+    read(flight_client, f"CREATE TABLE {name} (n BIGINT)")
+    insert = f"INSERT INTO {name} VALUES (1), (2)"
+    asked = field(1, insert.encode()) if door == "CommandStatementUpdate" else prepare(flight_client, insert)
+    empty = pa.schema([])
+    writer, answers = flight_client.do_put(flight.FlightDescriptor.for_command(pack(SQL + door, asked)), empty)
+    for _ in range(batches):
+        writer.write_batch(pa.RecordBatch.from_arrays([], schema=empty))
+    answer = answers.read()
+    assert answer is not None
+    assert record_count(answer.to_pybytes()) == 2
+    writer.done_writing()
+    assert answers.read() is None, "there is one answer, and then the end"
+    writer.close()
+    assert count(name) == 2
+
+
+def test_options_of_an_ingestion_that_nobody_knows_are_left_alone(
+    flight_client: flight.FlightClient, name: str, count: Callable[[str], int]
+) -> None:
+    """Drivers put options of their own beside those of the server."""
+
+    def option(key: str, value: str) -> bytes:
+        # An entry of the map in field 1000, whose tag takes two bytes.
+        entry = field(1, key.encode()) + field(2, value.encode())
+        return b"\xc2\x3e" + bytes([len(entry)]) + entry
+
+    # if_not_exist CREATE, if_exists FAIL.
+    definition = field(1, b"\x08\x01\x10\x01")
+    known = option("index_column", "ts") + option("bucket", "1h") + option("entity_columns", "symbol")
+    command = pack(SQL + "CommandStatementIngest", definition + field(2, name.encode()) + option("colour", "red") + known)
+    writer, answers = flight_client.do_put(flight.FlightDescriptor.for_command(command), SCHEMA)
+    writer.write_table(day_of(0))
+    writer.done_writing()
+    answer = answers.read()
+    writer.close()
+    assert answer is not None
+    assert record_count(answer.to_pybytes()) == count(name) == 48
+    # Those that are known were heard: the table refuses the same hours.
+    with pytest.raises(flight.FlightError, match="48 buckets"):
+        put(flight_client, name, day_of(0))
+
+
 def test_actions_are_listed_and_unknown_ones_refused(flight_client: flight.FlightClient) -> None:
     listed = {action.type for action in flight_client.list_actions()}
     assert {"CreatePreparedStatement", "ClosePreparedStatement"} <= listed
@@ -167,6 +277,90 @@ def test_basic_authentication_succeeds_where_none_is_asked_for(flight_client: fl
     assert len(flight_client.get_flight_info(query_descriptor("SELECT 1"), options).endpoints) == 1
     anything = flight.FlightCallOptions(headers=[(b"authorization", b"Bearer None")])
     assert len(flight_client.get_flight_info(query_descriptor("SELECT 1"), anything).endpoints) == 1
+
+
+class Listener(flight.ClientMiddlewareFactory):
+    """Keeps what a server sends in the headers and trailers of each call."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[flight.FlightMethod, dict[str, list[str]]]] = []
+
+    def start_call(self, info: Any) -> flight.ClientMiddleware:
+        heard = self.heard
+
+        class Call(flight.ClientMiddleware):
+            def received_headers(self, headers: dict[str, list[str]]) -> None:
+                heard.append((info.method, headers))
+
+        return Call()
+
+
+def test_what_a_client_identifies_itself_with_is_not_sent_back(server: Server, prices: str) -> None:
+    listener = Listener()
+    with flight.FlightClient(server.url, middleware=[listener]) as client:
+        header, value = client.authenticate_basic_token("user", "pass:word")
+        options = flight.FlightCallOptions(headers=[(header, value)])
+        query = query_descriptor("SELECT 1 AS one")
+        client.do_get(client.get_flight_info(query, options).endpoints[0].ticket, options).read_all()
+        client.get_schema(query, options)
+        list(client.list_flights(b"", options))
+        list(client.list_actions(options))
+        request = pack(SQL + "ActionCreatePreparedStatementRequest", field(1, b"SELECT 1"))
+        list(client.do_action(flight.Action("CreatePreparedStatement", request), options))
+        put(client, prices, day_of(0), {"authorization": value.decode()})
+        for refused in (
+            lambda: client.get_flight_info(query_descriptor("SELECT * FROM nowhere"), options),
+            lambda: put(client, prices, day_of(0), {"authorization": value.decode()}),
+        ):
+            with pytest.raises(pa.ArrowException) as caught:
+                refused()
+            assert value.decode().removeprefix("Bearer ") not in str(caught.value)
+    method = flight.FlightMethod
+    assert {call for call, _ in listener.heard} >= {
+        method.HANDSHAKE,
+        method.GET_FLIGHT_INFO,
+        method.DO_GET,
+        method.GET_SCHEMA,
+        method.LIST_FLIGHTS,
+        method.LIST_ACTIONS,
+        method.DO_ACTION,
+        method.DO_PUT,
+    }
+    # The handshake gives the token out, and that is all.
+    assert {call for call, headers in listener.heard if "authorization" in headers} == {method.HANDSHAKE}
+    later = [text for call, headers in listener.heard if call != method.HANDSHAKE for texts in headers.values() for text in texts]
+    assert [text for text in later if value.decode().removeprefix("Bearer ") in str(text)] == []
+
+
+@pytest.mark.parametrize(
+    ("value", "cast", "arrives", "read_as"),
+    [
+        ("'text'", "LargeUtf8", pa.string(), "text"),
+        ("'a text longer than twelve bytes'", "Utf8View", pa.string(), "a text longer than twelve bytes"),
+        ("'text'", "Dictionary(Int8, Utf8)", pa.string(), "text"),
+        ("'text'", 'RunEndEncoded("run_ends": non-null Int32, "values": nullable Utf8)', pa.string(), "text"),
+        ("X'00ff'", "LargeBinary", pa.binary(), b"\x00\xff"),
+        ("X'00ff'", "BinaryView", pa.binary(), b"\x00\xff"),
+        ("1.5", "Float16", pa.float32(), 1.5),
+        ("1.5", "Decimal32(5, 2)", pa.decimal128(5, 2), decimal.Decimal("1.50")),
+        ("1.5", "Decimal64(5, 2)", pa.decimal128(5, 2), decimal.Decimal("1.50")),
+        ("[1, NULL, 3]", "LargeList(Int64)", pa.list_(pa.int64()), [1, None, 3]),
+        ("[1, NULL, 3]", "ListView(Int64)", pa.list_(pa.int64()), [1, None, 3]),
+        ("[1, NULL, 3]", "LargeListView(Int64)", pa.list_(pa.int64()), [1, None, 3]),
+        ("['a', NULL]", "List(Utf8View)", pa.list_(pa.string()), ["a", None]),
+        ("NULL", "Null", pa.string(), None),
+        # These have no other form, and every client reads them.
+        ("1.5", "Decimal256(50, 2)", pa.decimal256(50, 2), decimal.Decimal("1.50")),
+        ("X'00ff'", "FixedSizeBinary(2)", pa.binary(2), b"\x00\xff"),
+        ("[1, 2]", "FixedSizeList(2, Int64)", pa.list_(pa.int64(), 2), [1, 2]),
+    ],
+)
+def test_computed_columns_arrive_in_types_that_every_client_reads(
+    flight_client: flight.FlightClient, value: str, cast: str, arrives: pa.DataType, read_as: object
+) -> None:
+    table = read(flight_client, f"SELECT arrow_cast({value}, '{cast}') AS v")
+    assert table.schema.field("v").type == arrives
+    assert table["v"].to_pylist() == [read_as]
 
 
 def test_sql_text_alone_is_a_command(flight_client: flight.FlightClient) -> None:

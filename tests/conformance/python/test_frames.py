@@ -23,6 +23,14 @@ def test_polars_reads(server: Server, connection: Any, loaded: str) -> None:
     assert sum(sums) == frame["close"].sum()
 
 
+def test_polars_reads_by_a_uri_alone(server: Server, loaded: str) -> None:
+    # The autocommit that Polars does not ask for is all that it is warned of.
+    uri = f"flightsql://{server.url.removeprefix('grpc://')}?transport=tcp"
+    with pytest.warns(Warning, match="autocommit"):
+        frame = pl.read_database_uri(f"SELECT symbol, close FROM {loaded} ORDER BY symbol", uri, engine="adbc")
+    assert frame["symbol"].to_list() == ["AAPL"] * 24 + ["NVDA"] * 24
+
+
 def test_polars_writes(connection: Any, prices: str, name: str, count: Callable[[str], int]) -> None:
     frame = pl.from_arrow(day_of(0))
     assert isinstance(frame, pl.DataFrame)

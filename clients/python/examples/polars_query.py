@@ -1,0 +1,51 @@
+"""Asks by Polars what a table holds since some moment, and what is missing in it."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+
+import adbc_driver_flightsql.dbapi as adbc
+import polars as pl
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("address", metavar="HOST:PORT")
+    parser.add_argument("table")
+    parser.add_argument("since", help="for example 2025-03-01T12:00:00Z", type=moment)
+    arguments = parser.parse_args()
+
+    name = arguments.table.replace('"', '""')
+    # A connection binds parameters.
+    with adbc.connect(f"grpc://{arguments.address}", autocommit=True) as connection:
+        held = pl.read_database(
+            f'SELECT symbol, min(ts) AS first, max(ts) AS last, count(*) AS n FROM "{name}" '
+            "WHERE ts >= ? GROUP BY symbol ORDER BY symbol",
+            connection,
+            execute_options={"parameters": (arguments.since,)},
+        )
+    for symbol, first, last, rows in held.iter_rows():
+        print(f"{symbol}: {text(first)} to {text(last)}, {rows} rows")
+    # Without parameters a URI is enough.
+    quoted = arguments.table.replace("'", "''")
+    missing = pl.read_database_uri(
+        f"SELECT symbol, gap_start, gap_end, missing_buckets FROM gaps('{quoted}') ORDER BY symbol, gap_start",
+        f"flightsql://{arguments.address}?transport=tcp",
+        engine="adbc",
+    )
+    for symbol, start, end, buckets in missing.iter_rows():
+        print(f"{symbol}: nothing from {text(start)} to {text(end)}, {buckets} buckets")
+
+
+def moment(written: str) -> datetime.datetime:
+    # Python 3.10 does not know the Z.
+    return datetime.datetime.fromisoformat(written.replace("Z", "+00:00"))
+
+
+def text(moment: datetime.datetime) -> str:
+    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
+
+
+if __name__ == "__main__":
+    main()
