@@ -98,6 +98,17 @@ func TestFlightSQL(t *testing.T) {
 		}
 	})
 
+	t.Run("reads every type that tables store", func(t *testing.T) {
+		client := client(t)
+		reads := typesTable(t, func(sql string) {
+			_, err := client.ExecuteUpdate(t.Context(), sql)
+			must(t, err)
+		})
+		for i, sql := range reads {
+			readAs(t, storedTypes[i].kind, query(t, client, sql), storedTypes[i].text)
+		}
+	})
+
 	t.Run("a prepared statement takes parameters again and again, and is closed", func(t *testing.T) {
 		client := client(t)
 		name := pricesTable(t, client)

@@ -117,16 +117,22 @@ func rowsOf(t *testing.T, client *flightsql.Client, info *flight.FlightInfo) [][
 			t.Errorf("announced schema %v, got %v", announced, reader.Schema())
 		}
 		for reader.Next() {
-			batch := reader.RecordBatch()
-			for row := range int(batch.NumRows()) {
-				values := []string{}
-				for _, column := range batch.Columns() {
-					values = append(values, column.ValueStr(row))
-				}
-				rows = append(rows, values)
-			}
+			rows = append(rows, textOf(reader.RecordBatch())...)
 		}
 		must(t, reader.Err())
+	}
+	return rows
+}
+
+// textOf gives the rows of a batch.
+func textOf(batch arrow.RecordBatch) [][]string {
+	rows := [][]string{}
+	for row := range int(batch.NumRows()) {
+		values := []string{}
+		for _, column := range batch.Columns() {
+			values = append(values, column.ValueStr(row))
+		}
+		rows = append(rows, values)
 	}
 	return rows
 }

@@ -22,7 +22,9 @@ import java.time.Instant;
 import java.util.Properties;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
+import org.apache.arrow.driver.jdbc.shaded.org.apache.arrow.flight.CallStatus;
 import org.apache.arrow.driver.jdbc.shaded.org.apache.arrow.flight.FlightRuntimeException;
+import org.apache.arrow.driver.jdbc.shaded.org.apache.arrow.flight.FlightStatusCode;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.DisplayName;
@@ -238,6 +240,8 @@ class JdbcTest {
       assertEquals("naïve ☃", row.getString("s"));
       assertArrayEquals(new byte[] {0, 1, (byte) 255}, row.getBytes("bin"));
       assertEquals("2025-03-01", row.getDate("day").toString());
+      assertEquals(moment, row.getTimestamp("ts"));
+      assertEquals("2025-03-01 12:34:56.789", row.getString("ts"));
       assertEquals(moment, row.getTimestamp("tz"));
       assertFalse(row.next());
     }
@@ -312,12 +316,7 @@ class JdbcTest {
     String again = "INSERT INTO " + name + " VALUES (TIMESTAMP '2025-03-01T05:30:00Z', 'AAPL', 1.0)";
     SQLException refused = assertThrows(SQLException.class, () -> Server.update(connection, again));
     assertTrue(refused.getMessage().contains("symbol=\"AAPL\""), refused.getMessage());
-    Throwable cause = refused;
-    while (cause != null && !(cause instanceof FlightRuntimeException)) {
-      cause = cause.getCause();
-    }
-    assertTrue(cause != null, "a FlightRuntimeException of the driver is the cause");
-    var metadata = ((FlightRuntimeException) cause).status().metadata();
+    var metadata = status(refused).metadata();
     assertEquals("COVERAGE_OVERLAP", metadata.get("x-coverline-error"));
     assertEquals("1", metadata.get("x-coverline-overlap-count"));
     Overlap overlap = Overlap.parse(metadata.getByte("grpc-status-details-bin")).orElseThrow();
@@ -448,19 +447,21 @@ class JdbcTest {
   }
 
   @Test
-  @DisplayName("limit: unsigned integers of 8, 32 and 64 bits come out signed from getLong and getObject; CAST them")
+  @DisplayName("limit: unsigned integers come out signed from getObject, and those of 8, 32 and 64 bits from getLong; CAST them")
   void unsignedIntegers() throws SQLException {
     try (Statement statement = connection.createStatement();
         ResultSet row =
             statement.executeQuery(
                 "SELECT CAST(200 AS TINYINT UNSIGNED), CAST(4000000000 AS INT UNSIGNED),"
                     + " CAST(18446744073709551615 AS BIGINT UNSIGNED),"
-                    + " CAST(CAST(4000000000 AS INT UNSIGNED) AS BIGINT) AS signed")) {
+                    + " CAST(CAST(4000000000 AS INT UNSIGNED) AS BIGINT) AS signed, CAST(40000 AS SMALLINT UNSIGNED)")) {
       assertTrue(row.next());
       assertEquals(200 - (1 << 8), row.getLong(1));
       assertEquals(4_000_000_000L - (1L << 32), row.getLong(2));
       assertEquals(-1, row.getLong(3));
       assertEquals(4_000_000_000L, row.getLong(4));
+      assertEquals((short) (40_000 - (1 << 16)), row.getObject(5));
+      assertEquals(40_000, row.getLong(5));
     }
   }
 
@@ -528,6 +529,24 @@ class JdbcTest {
   }
 
   @Test
+  @DisplayName("long errors that are not in ASCII keep their code, and an overlap its facts")
+  void longErrors() throws SQLException {
+    // Java gives up on an answer of much more than 8 KiB of headers. On the wire an é of a message is six bytes.
+    String text = "é".repeat(1500);
+    SQLException bad = assertThrows(SQLException.class, () -> only(connection, "SELECT \"" + text + "\" FROM (VALUES (1)) t(a)"));
+    assertEquals(FlightStatusCode.INVALID_ARGUMENT, status(bad).code(), bad.getMessage());
+    assertTrue(status(bad).description().contains("No field named"), status(bad).description());
+    String name = Server.pricesTable(connection);
+    String insert = "INSERT INTO " + name + " VALUES (TIMESTAMP '2025-03-01T05:30:00Z', '" + text + "', 1.0)";
+    assertEquals(1, Server.update(connection, insert));
+    SQLException refused = assertThrows(SQLException.class, () -> Server.update(connection, insert));
+    assertEquals(FlightStatusCode.ALREADY_EXISTS, status(refused).code(), refused.getMessage());
+    assertEquals("COVERAGE_OVERLAP", status(refused).metadata().get("x-coverline-error"));
+    assertEquals("1", status(refused).metadata().get("x-coverline-overlap-count"));
+    assertEquals(1, Server.count(connection, name));
+  }
+
+  @Test
   @DisplayName("an error while the rows are running reaches the reader")
   void errorInMidStream() throws SQLException {
     // Not always a SQLException: the driver lets the unchecked one of Flight through.
@@ -571,6 +590,16 @@ class JdbcTest {
             .collect(Collectors.joining(", "));
     assertEquals(24, Server.update(connection, "INSERT INTO " + name + " VALUES " + rows));
     return name;
+  }
+
+  /** What the server answered instead of a result. */
+  private static CallStatus status(SQLException error) {
+    Throwable cause = error;
+    while (cause != null && !(cause instanceof FlightRuntimeException)) {
+      cause = cause.getCause();
+    }
+    assertTrue(cause != null, "a FlightRuntimeException of the driver is the cause");
+    return ((FlightRuntimeException) cause).status();
   }
 
   private static long only(Connection connection, String sql) throws SQLException {
