@@ -19,9 +19,9 @@ use datafusion::prelude::SessionConfig;
 use table_core::clock::{Clock, SystemClock};
 use table_core::datafusion::{
     AsofFilters, ColumnsFirst, DayFilters, EntitiesFromCoverage, ExactComparisons, GapFilling,
-    MergeSegments, OneWayFilters, PhysicalPlans, ReadEnds, SnapshotSource, SortKeysOnce,
-    TABLE_STORE_URL, UnorderedGroups, WholeFloatGroups, guard_group_names, guard_lists,
-    guard_pushdown, table_functions,
+    MergeSegments, NullAwareIn, OneWayFilters, PhysicalPlans, ReadEnds, SnapshotSource,
+    SortKeysOnce, TABLE_STORE_URL, UnorderedGroups, WholeFloatGroups, guard_group_names,
+    guard_lists, guard_pushdown, table_functions,
 };
 use table_core::segment::reader::SegmentCache;
 use table_core::{Catalog, CatalogOptions, Error, ErrorKind};
@@ -242,6 +242,7 @@ fn template(runtime: &Arc<RuntimeEnv>) -> DfResult<SessionState> {
 fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     let mut rules = Analyzer::new().rules;
     rules.insert(0, Arc::new(ExactComparisons));
+    rules.insert(0, Arc::new(NullAwareIn));
     rules
 }
 

@@ -192,3 +192,43 @@ async fn a_value_in_two_lists_is_looked_up_in_each() {
     );
     server.stop().await;
 }
+
+/// Nobody knows whether a null is among some values, nor whether a value is among some of which one is null.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_null_is_neither_in_a_subquery_nor_out_of_it() {
+    let server = Server::start().await;
+    let mut client = SqlClient::of(&server);
+    client.update("CREATE TABLE t (id BIGINT, x BIGINT)").await;
+    client.update("INSERT INTO t VALUES (1, 1), (2, 2), (3, NULL), (99, NULL)").await;
+    client.update("CREATE TABLE s (y BIGINT, g BIGINT)").await;
+    client.update("INSERT INTO s VALUES (1, 1), (3, 2), (NULL, 4)").await;
+    let (known, some) = ("SELECT y FROM s WHERE y IS NOT NULL", "SELECT y FROM s");
+    let (none, of_id) = ("SELECT y FROM s WHERE y > 9", "SELECT y FROM s WHERE g = t.id");
+    for (filter, ids) in [
+        (format!("t.x NOT IN ({known})"), "2"),
+        (format!("t.x NOT IN ({known}) OR t.id = 99"), "2 99"),
+        (format!("NOT (t.x IN ({known})) OR t.id = 99"), "2 99"),
+        (format!("NOT (t.x IN ({known}) OR t.id = 99)"), "2"),
+        (format!("t.x IN ({known}) OR t.id = 99"), "1 99"),
+        (format!("t.x NOT IN ({some}) OR t.id = 99"), "99"),
+        (format!("(t.x IN ({some})) IS NULL"), "2 3 99"),
+        (format!("(t.x IN ({known})) IS NULL"), "3 99"),
+        (format!("(t.x IN ({known})) = false"), "2"),
+        (format!("CASE WHEN t.x NOT IN ({known}) THEN true ELSE t.id = 99 END"), "2 99"),
+        (format!("t.x NOT IN ({none}) OR t.id = 99"), "1 2 3 99"),
+        (format!("(t.x IN ({none})) IS NULL"), ""),
+        // Of id 2 there is 3, of id 1 there is 1, and of the others nothing.
+        (format!("t.x NOT IN ({of_id}) OR t.id = 0"), "2 3 99"),
+        (format!("(t.x IN ({of_id})) = false"), "2 3 99"),
+        (format!("coalesce(t.x, 0) NOT IN ({known}) OR t.id = 1"), "1 2 3 99"),
+    ] {
+        for query in [
+            format!("SELECT t.id FROM t WHERE {filter} ORDER BY id"),
+            format!("SELECT t.id FROM t GROUP BY t.id, t.x HAVING {filter} ORDER BY id"),
+            format!("SELECT t.id FROM t JOIN t o ON t.id = o.id AND ({filter}) ORDER BY t.id"),
+        ] {
+            assert_eq!(client.rows(&query).await.join(" "), ids, "{query}");
+        }
+    }
+    server.stop().await;
+}
