@@ -1,4 +1,4 @@
-# For the scripts `run` beside this file: servers of one's own, and what the two example programs of each language must print.
+# For the scripts `run` beside this file: servers of one's own, and what the example programs of each language must print.
 # Source it after `set -euo pipefail`.
 
 : "${COVERLINE_BIN:?names the program under test; tests/run sets it}"
@@ -78,8 +78,10 @@ trap clean_up EXIT
 # appended FILE VERSION: what the ingestion example says of a file that it appended.
 appended() { echo "$1: version $2, 48 rows"; }
 
-# Runs the examples of a language as their users do: the functions `ingest TABLE FILE...` and `query TABLE SINCE` of the caller.
+# check_examples [KIND]: runs examples of a language as their users do, over a table of their own: the functions `KIND_ingest TABLE FILE...`
+# and `KIND_query TABLE SINCE` of the caller, which are `ingest` and `query` without a kind.
 check_examples() {
+  local kind=${1:+$1_} what="${1:+$1 }"
   local day symbol hour
   for day in 2025-03-01 2025-03-03; do
     echo "ts,symbol,close" > "$scratch/$day.csv"
@@ -89,15 +91,15 @@ check_examples() {
   done
   local files=("$scratch/2025-03-01.csv" "$scratch/2025-03-03.csv")
 
-  expect "the ingestion example" ingest prices "${files[@]}" << TEXT
+  expect "the ${what}ingestion example" "${kind}ingest" "${kind}prices" "${files[@]}" << TEXT
 $(appended 2025-03-01.csv 2)
 $(appended 2025-03-03.csv 3)
 TEXT
-  expect "the ingestion example run again" ingest prices "${files[@]}" << 'TEXT'
+  expect "the ${what}ingestion example run again" "${kind}ingest" "${kind}prices" "${files[@]}" << 'TEXT'
 2025-03-01.csv: already loaded, 48 overlapping buckets (first symbol="AAPL" [2025-03-01T00:00:00Z, 2025-03-01T01:00:00Z), since version 2)
 2025-03-03.csv: already loaded, 48 overlapping buckets (first symbol="AAPL" [2025-03-03T00:00:00Z, 2025-03-03T01:00:00Z), since version 3)
 TEXT
-  expect "the query example" query prices 2025-03-01T12:00:00Z << 'TEXT'
+  expect "the ${what}query example" "${kind}query" "${kind}prices" 2025-03-01T12:00:00Z << 'TEXT'
 AAPL: 2025-03-01T12:00:00Z to 2025-03-03T23:00:00Z, 36 rows
 NVDA: 2025-03-01T12:00:00Z to 2025-03-03T23:00:00Z, 36 rows
 AAPL: nothing from 2025-03-02T00:00:00Z to 2025-03-03T00:00:00Z, 24 buckets

@@ -1,5 +1,5 @@
-// Ingest appends CSV files of hourly prices to a table, each as one version. Run it twice: the second time every file is refused
-// as already loaded, and the table stays as it is.
+// Ingest appends CSV files of hourly prices to a table by Flight SQL, each as one version. Run it twice: the second time every file is
+// refused as already loaded, and the table stays as it is.
 //
 //	ingest HOST:PORT TABLE FILE.csv...
 package main
@@ -54,8 +54,7 @@ func run(ctx context.Context, address, table string, files []string) error {
 	for _, file := range files {
 		rows, err := appendFile(ctx, client, table, file)
 		if refused := overlap.Of(err); refused != nil {
-			fmt.Printf("%s: already loaded, %d overlapping buckets (first %s [%s, %s), since version %d)\n",
-				filepath.Base(file), refused.Count, refused.Entity, refused.BucketStart, refused.BucketEnd, refused.OwnerVersion)
+			fmt.Printf("%s: %s\n", filepath.Base(file), refused)
 			continue
 		}
 		if err != nil {

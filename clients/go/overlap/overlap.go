@@ -2,13 +2,21 @@
 package overlap
 
 import (
+	"errors"
+	"fmt"
 	"strconv"
 
+	"github.com/apache/arrow-adbc/go/adbc"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
 )
 
-const reason = "COVERAGE_OVERLAP"
+const (
+	reason     = "COVERAGE_OVERLAP"
+	adbcDetail = "grpc-status-details-bin"
+)
 
 // Overlap is why an append was refused. Nothing of it was committed.
 type Overlap struct {
@@ -21,17 +29,25 @@ type Overlap struct {
 	BucketStart, BucketEnd string
 	// OwnerVersion is the version that owns it.
 	OwnerVersion uint64
+	// Identical is "true" when the append has the very rows of that version, "false" when not, as for a revision, and empty when the
+	// server does not know.
+	Identical string
 }
 
-// Of gives the overlap that an error of any gRPC client reports, or nil for every other error.
-func Of(err error) *Overlap {
-	answer, ok := status.FromError(err)
-	if !ok {
-		return nil
+func (o *Overlap) String() string {
+	// Other rows for the same buckets are no repeat: somebody has to decide which ones are right.
+	kind := "already loaded"
+	if o.Identical == "false" {
+		kind = "refused"
 	}
-	for _, detail := range answer.Details() {
-		info, ok := detail.(*errdetails.ErrorInfo)
-		if !ok || info.GetReason() != reason {
+	return fmt.Sprintf("%s, %d overlapping buckets (first %s [%s, %s), since version %d)",
+		kind, o.Count, o.Entity, o.BucketStart, o.BucketEnd, o.OwnerVersion)
+}
+
+// Of gives the overlap that an error of ADBC or of any gRPC client reports, or nil for every other error.
+func Of(err error) *Overlap {
+	for _, info := range details(err) {
+		if info.GetReason() != reason {
 			continue
 		}
 		fields := info.GetMetadata()
@@ -44,7 +60,33 @@ func Of(err error) *Overlap {
 			BucketStart:  fields["bucket_start"],
 			BucketEnd:    fields["bucket_end"],
 			OwnerVersion: owner,
+			Identical:    fields["identical"],
 		}
 	}
 	return nil
+}
+
+func details(err error) []*errdetails.ErrorInfo {
+	var found []*errdetails.ErrorInfo
+	var refused adbc.Error
+	if errors.As(err, &refused) {
+		// ADBC lists headers and details alike; a detail comes in the Any in which gRPC has it.
+		for _, detail := range refused.Details {
+			var packed anypb.Any
+			var info errdetails.ErrorInfo
+			if detail.Key() != adbcDetail {
+				continue
+			}
+			if value, err := detail.Serialize(); err == nil && proto.Unmarshal(value, &packed) == nil && packed.UnmarshalTo(&info) == nil {
+				found = append(found, &info)
+			}
+		}
+		return found
+	}
+	for _, detail := range status.Convert(err).Details() {
+		if info, ok := detail.(*errdetails.ErrorInfo); ok {
+			found = append(found, info)
+		}
+	}
+	return found
 }

@@ -60,7 +60,7 @@ func held(ctx context.Context, db *sql.DB, table, since string) error {
 
 func missing(ctx context.Context, db *sql.DB, table string) error {
 	// The argument of a table function is part of the plan, so it is text of the statement and no parameter.
-	query := fmt.Sprintf("SELECT symbol, gap_start, gap_end, CAST(missing_buckets AS BIGINT) FROM gaps('%s') ORDER BY symbol, gap_start",
+	query := fmt.Sprintf("SELECT symbol, gap_start, gap_end, missing_buckets FROM gaps('%s') ORDER BY symbol, gap_start",
 		strings.ReplaceAll(table, "'", "''"))
 	rows, err := db.QueryContext(ctx, query)
 	if err != nil {

@@ -14,6 +14,8 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
+
+	"coverline.example/clients/overlap"
 )
 
 // adbcConnection of the test's own, whose buffers are counted. Options are those of the database, beside its address.
@@ -245,6 +247,14 @@ func TestADBC(t *testing.T) {
 		} {
 			equal(t, field, info.GetMetadata()[field], want)
 		}
+		// The same by the package of the examples; and other rows for a bucket are no repeat.
+		equal(t, "overlap", *overlap.Of(err), overlap.Overlap{
+			Table: name, Count: 48, Entity: `symbol="AAPL"`,
+			BucketStart: "2025-03-01T00:00:00Z", BucketEnd: "2025-03-01T01:00:00Z", OwnerVersion: 2, Identical: "true",
+		})
+		_, err = adbcUpdate(t, connection, "INSERT INTO "+name+" VALUES (TIMESTAMP '2025-03-01T05:30:00Z', 'NVDA', 1.0)")
+		equal(t, "revision", overlap.Of(err).String(),
+			`refused, 1 overlapping buckets (first symbol="NVDA" [2025-03-01T05:00:00Z, 2025-03-01T06:00:00Z), since version 2)`)
 		equal(t, "count", adbcQuery(t, connection, "SELECT count(*) FROM "+name)[0][0], "48")
 	})
 

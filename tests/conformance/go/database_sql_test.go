@@ -187,7 +187,7 @@ func TestDatabaseSQL(t *testing.T) {
 		}
 		equal(t, "overlap", *refused, overlap.Overlap{
 			Table: name, Count: 1, Entity: `symbol="AAPL"`,
-			BucketStart: "2025-03-01T05:00:00Z", BucketEnd: "2025-03-01T06:00:00Z", OwnerVersion: 2,
+			BucketStart: "2025-03-01T05:00:00Z", BucketEnd: "2025-03-01T06:00:00Z", OwnerVersion: 2, Identical: "true",
 		})
 		equal(t, "count", scanOne[int64](t, db, "SELECT count(*) FROM "+name), 1)
 	})

@@ -50,7 +50,7 @@ func TestFlightSQL(t *testing.T) {
 		}
 		equal(t, "overlap", *refused, overlap.Overlap{
 			Table: name, Count: 48, Entity: `symbol="AAPL"`,
-			BucketStart: "2025-03-01T00:00:00Z", BucketEnd: "2025-03-01T01:00:00Z", OwnerVersion: 2,
+			BucketStart: "2025-03-01T00:00:00Z", BucketEnd: "2025-03-01T01:00:00Z", OwnerVersion: 2, Identical: "true",
 		})
 		equal(t, "count", query(t, client, "SELECT count(*) FROM "+name)[0][0], "48")
 	})
