@@ -12,7 +12,9 @@ use futures::FutureExt;
 use super::*;
 use crate::append::AppendRequest;
 use crate::clock::SeededClock;
+use crate::log::Decision;
 use crate::maintenance::backup_store;
+use crate::schema::TableSpec;
 use crate::storage::faults::{BusyStore, FlakyStore, PutFault, SimDisk};
 
 const NOW: Duration = Duration::ZERO;

@@ -4,6 +4,8 @@
 
 use super::*;
 use crate::clock::SeededClock;
+use crate::log::Decision;
+use crate::schema::TableSpec;
 use crate::storage::faults::SimDisk;
 
 fn options() -> CatalogOptions {
