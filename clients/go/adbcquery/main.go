@@ -18,6 +18,8 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/memory"
 )
 
+var parameters = arrow.NewSchema([]arrow.Field{{Name: "since", Type: &arrow.TimestampType{Unit: arrow.Microsecond, TimeZone: "UTC"}}}, nil)
+
 func main() {
 	if len(os.Args) != 4 {
 		fmt.Fprintln(os.Stderr, "usage: adbcquery grpc://HOST:PORT TABLE SINCE")
@@ -62,11 +64,8 @@ func held(ctx context.Context, connection adbc.Connection, table, since string) 
 	if err := statement.Prepare(ctx); err != nil {
 		return err
 	}
-	// Parameters are a batch: a column for each, and one row.
-	parameters, err := statement.GetParameterSchema()
-	if err != nil {
-		return err
-	}
+	// Parameters are a batch: a column for each, and one row. The schema that the statement announces has milliseconds, for JDBC; any
+	// unit will do.
 	builder := array.NewRecordBuilder(memory.DefaultAllocator, parameters)
 	defer builder.Release()
 	builder.Field(0).(*array.TimestampBuilder).AppendTime(moment)

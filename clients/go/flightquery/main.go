@@ -20,6 +20,8 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 )
 
+var parameters = arrow.NewSchema([]arrow.Field{{Name: "since", Type: &arrow.TimestampType{Unit: arrow.Microsecond, TimeZone: "UTC"}}}, nil)
+
 func main() {
 	if len(os.Args) != 4 {
 		fmt.Fprintln(os.Stderr, "usage: flightquery HOST:PORT TABLE SINCE")
@@ -53,8 +55,9 @@ func held(ctx context.Context, client *flightsql.Client, table, since string) er
 		return err
 	}
 	defer statement.Close(ctx)
-	// Parameters are a batch: a column for each, and one row.
-	builder := array.NewRecordBuilder(memory.DefaultAllocator, statement.ParameterSchema())
+	// Parameters are a batch: a column for each, and one row. The schema that the statement announces has milliseconds, for JDBC; any
+	// unit will do.
+	builder := array.NewRecordBuilder(memory.DefaultAllocator, parameters)
 	defer builder.Release()
 	builder.Field(0).(*array.TimestampBuilder).AppendTime(moment)
 	values := builder.NewRecordBatch()

@@ -17,11 +17,26 @@ import org.apache.arrow.flight.FlightRuntimeException;
  * @param bucketStart where its bucket starts
  * @param bucketEnd where its bucket ends, exclusive
  * @param ownerVersion the version that owns it
+ * @param identical whether the append has the very rows of that version; empty when the server does not know
  */
 public record Overlap(
-    String table, long count, String entity, String bucketStart, String bucketEnd, long ownerVersion) {
+    String table,
+    long count,
+    String entity,
+    String bucketStart,
+    String bucketEnd,
+    long ownerVersion,
+    Optional<Boolean> identical) {
 
-  private static final String DETAILS = "grpc-status-details-bin";
+  /** The name under which Flight, JDBC and ADBC have the details of an error. */
+  public static final String DETAILS = "grpc-status-details-bin";
+
+  @Override
+  public String toString() {
+    // Other rows for the same buckets are no repeat: somebody has to decide which ones are right.
+    return "%s, %d overlapping buckets (first %s [%s, %s), since version %d)"
+        .formatted(identical.orElse(true) ? "already loaded" : "refused", count, entity, bucketStart, bucketEnd, ownerVersion);
+  }
 
   /** The overlap that an error of Flight, or any of its causes, reports; empty for every other error. */
   public static Optional<Overlap> of(Throwable error) {
@@ -59,6 +74,7 @@ public record Overlap(
         fields.get("example_entity"),
         fields.get("bucket_start"),
         fields.get("bucket_end"),
-        Long.parseLong(fields.getOrDefault("owner_version", "0")));
+        Long.parseLong(fields.getOrDefault("owner_version", "0")),
+        Optional.ofNullable(fields.get("identical")).map(Boolean::valueOf));
   }
 }

@@ -7,6 +7,8 @@ import java.sql.ResultSet;
 import java.sql.SQLException;
 import java.sql.Timestamp;
 import java.time.Instant;
+import java.util.Calendar;
+import java.util.TimeZone;
 
 /**
  * Asks by JDBC what a table holds since some moment, and what is missing in it.
@@ -30,17 +32,18 @@ public final class Query {
 
   private static void held(Connection connection, String table, Instant since) throws SQLException {
     String sql =
-        "SELECT symbol, min(ts), max(ts), count(*) FROM \"%s\" WHERE ts >= ? GROUP BY symbol ORDER BY symbol"
-            .formatted(table.replace("\"", "\"\""));
+        "SELECT symbol, min(ts), max(ts), count(*) FROM %s WHERE ts >= ? GROUP BY symbol ORDER BY symbol"
+            .formatted(Prices.quoted(table));
     try (PreparedStatement statement = connection.prepareStatement(sql)) {
-      statement.setTimestamp(1, Timestamp.from(since));
+      // With a calendar, and with Instant below: setTimestamp and getTimestamp alone go by the zone of the JVM.
+      statement.setTimestamp(1, Timestamp.from(since), Calendar.getInstance(TimeZone.getTimeZone("UTC")));
       try (ResultSet rows = statement.executeQuery()) {
         while (rows.next()) {
           System.out.printf(
               "%s: %s to %s, %d rows%n",
               rows.getString(1),
-              rows.getTimestamp(2).toInstant(),
-              rows.getTimestamp(3).toInstant(),
+              rows.getObject(2, Instant.class),
+              rows.getObject(3, Instant.class),
               rows.getLong(4));
         }
       }
@@ -58,8 +61,8 @@ public final class Query {
         System.out.printf(
             "%s: nothing from %s to %s, %d buckets%n",
             rows.getString("symbol"),
-            rows.getTimestamp("gap_start").toInstant(),
-            rows.getTimestamp("gap_end").toInstant(),
+            rows.getObject("gap_start", Instant.class),
+            rows.getObject("gap_end", Instant.class),
             rows.getLong("missing_buckets"));
       }
     }

@@ -12,6 +12,7 @@ import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.stream.Collectors;
 import org.apache.arrow.adbc.core.AdbcConnection;
 import org.apache.arrow.adbc.core.AdbcDatabase;
@@ -153,7 +154,7 @@ class AdbcTest {
     assertEquals("1", details.get("x-coverline-overlap-count"));
     assertNotNull(details.get(DETAILS), details.keySet().toString());
     assertEquals(
-        new Overlap(name, 1, "symbol=\"AAPL\"", "2025-03-01T05:00:00Z", "2025-03-01T06:00:00Z", 2),
+        new Overlap(name, 1, "symbol=\"AAPL\"", "2025-03-01T05:00:00Z", "2025-03-01T06:00:00Z", 2, Optional.of(true)),
         Overlap.parse((byte[]) details.get(DETAILS)).orElseThrow());
   }
 

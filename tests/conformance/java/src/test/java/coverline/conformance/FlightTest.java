@@ -11,6 +11,7 @@ import java.time.Instant;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import org.apache.arrow.flight.CallHeaders;
 import org.apache.arrow.flight.CallOption;
 import org.apache.arrow.flight.CloseSessionRequest;
@@ -102,7 +103,7 @@ class FlightTest {
     assertEquals(FlightStatusCode.ALREADY_EXISTS, refused.status().code());
     assertTrue(refused.getMessage().contains("48 buckets"), refused.getMessage());
     assertEquals(
-        new Overlap(table, 48, "symbol=\"AAPL\"", "2025-03-01T00:00:00Z", "2025-03-01T01:00:00Z", 2),
+        new Overlap(table, 48, "symbol=\"AAPL\"", "2025-03-01T00:00:00Z", "2025-03-01T01:00:00Z", 2, Optional.of(true)),
         Overlap.of(refused).orElseThrow());
     assertEquals("COVERAGE_OVERLAP", refused.status().metadata().get("x-coverline-error"));
     assertEquals(48, count());

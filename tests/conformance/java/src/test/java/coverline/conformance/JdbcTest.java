@@ -19,6 +19,7 @@ import java.sql.Statement;
 import java.sql.Timestamp;
 import java.sql.Types;
 import java.time.Instant;
+import java.util.Optional;
 import java.util.Properties;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
@@ -321,7 +322,7 @@ class JdbcTest {
     assertEquals("1", metadata.get("x-coverline-overlap-count"));
     Overlap overlap = Overlap.parse(metadata.getByte("grpc-status-details-bin")).orElseThrow();
     assertEquals(
-        new Overlap(name, 1, "symbol=\"AAPL\"", "2025-03-01T05:00:00Z", "2025-03-01T06:00:00Z", 2), overlap);
+        new Overlap(name, 1, "symbol=\"AAPL\"", "2025-03-01T05:00:00Z", "2025-03-01T06:00:00Z", 2, Optional.of(false)), overlap);
     assertEquals(24, Server.count(connection, name));
   }
 
