@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, TimeUnit};
+use arrow::util::display::array_value_to_string;
 use arrow_flight::error::FlightError;
 use arrow_flight::sql::client::{FlightSqlServiceClient, PreparedStatement};
 use arrow_flight::{FlightDescriptor, FlightInfo, Ticket};
@@ -226,6 +227,46 @@ async fn a_table_from_creation_to_drop() {
     assert_eq!(update(&mut client, "DROP TABLE prices").await, 0);
     assert_eq!(update(&mut client, "DROP TABLE IF EXISTS prices").await, 0);
     refused(&mut client, "SELECT * FROM prices", Code::NotFound).await;
+    server.finish().await;
+}
+
+/// The rows are what the query gives by itself, cast to the table only then.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_insert_selects_is_what_the_query_gives() {
+    let server = TestServer::start().await;
+    let mut client = server.client().await;
+    update(&mut client, "CREATE TABLE t (n BIGINT, s TEXT)").await;
+    for (rows, expected) in [
+        ("SELECT x * 2, 'a' FROM (VALUES (1.5)) v(x)", "3 a"),
+        ("SELECT length(x), x FROM (VALUES ('007')) v(x)", "3 007"),
+        ("WITH v(x, y, z) AS (VALUES (1.25, 2, 'c')) SELECT x * 4, z FROM v", "5 c"),
+        ("VALUES (1, 'd') UNION ALL SELECT x * 2, 'd' FROM (VALUES (0.5)) v(x)", "1 d"),
+        ("SELECT 9, NULL", "9 "),
+    ] {
+        let sql = format!("INSERT INTO t {rows}");
+        update(&mut client, &sql).await;
+        let found = query(&mut client, "SELECT DISTINCT n, s FROM t").await.unwrap();
+        let columns = found[0].columns();
+        let values = columns.iter().map(|column| array_value_to_string(column, 0).unwrap());
+        assert_eq!(values.collect::<Vec<_>>().join(" "), expected, "{sql}");
+        update(&mut client, "CREATE OR REPLACE TABLE t (n BIGINT, s TEXT)").await;
+    }
+    update(&mut client, "INSERT INTO t (s) SELECT x FROM (VALUES ('only')) v(x)").await;
+    update(&mut client, "INSERT INTO t (s, n) SELECT x, y FROM (VALUES ('turned', 1.0)) v(x, y)")
+        .await;
+    assert_eq!(int(&mut client, "SELECT sum(n) FROM t").await, 1);
+    assert_eq!(int(&mut client, "SELECT count(*) FROM t WHERE n IS NULL").await, 1);
+    for (sql, words) in [
+        ("INSERT INTO t SELECT x FROM (VALUES (1)) v(x)", "1 columns"),
+        ("INSERT INTO t (n, n) SELECT x, x FROM (VALUES (1)) v(x)", "twice"),
+        ("INSERT INTO t (n, o) SELECT x, x FROM (VALUES (1)) v(x)", "its columns are n, s"),
+        ("INSERT INTO t SELECT x, 'a' FROM (VALUES ('soon')) v(x)", "soon"),
+    ] {
+        let refused = client.execute_update(sql.to_owned(), None).await.unwrap_err();
+        assert!(has_code(&refused, Code::InvalidArgument), "{sql}: {refused:?}");
+        assert!(refused.to_string().contains(words), "{sql}: {refused}");
+    }
+    assert_eq!(int(&mut client, "SELECT count(*) FROM t").await, 2);
     server.finish().await;
 }
 

@@ -1,18 +1,21 @@
 //! INSERT INTO: a query whose rows are appended, checked like any other append, as one version.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::record_batch::RecordBatch;
-use datafusion::common::Column;
 use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{Column, ScalarValue};
 use datafusion::datasource::{MemTable, provider_as_source};
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::dml::InsertOp;
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Projection, WriteOp, cast};
+use datafusion::logical_expr::{
+    Expr, LogicalPlan, LogicalPlanBuilder, Projection, WriteOp, cast, lit,
+};
 use datafusion::sql::parser::Statement as DfStatement;
 use datafusion::sql::sqlparser::ast::{
-    Insert, ObjectName, SetExpr, Statement as SqlStatement, TableObject,
+    Insert, ObjectName, Query, SetExpr, Statement as SqlStatement, TableObject, Visit, Visitor,
 };
 use futures::TryStreamExt;
 use table_core::append::{Append, AppendRequest, Receipt};
@@ -150,8 +153,12 @@ pub(crate) async fn source(
         status::internal("the table of an INSERT is not among the statement's tables")
     })?;
     let table = Arc::clone(&pin.table);
-    if pin.snapshot.layout.is_none() {
+    let Some(layout) = &pin.snapshot.layout else {
         return Ok((table, adopted(engine, prepared, &name, insert).await?));
+    };
+    if !is_only_values(insert.source.as_deref()) && is_append(&insert) {
+        let rows = selected(engine, prepared, &layout.schema, insert).await?;
+        return Ok((table, rows));
     }
     let statement = DfStatement::Statement(Box::new(SqlStatement::Insert(insert)));
     match prepared.logical(engine, statement).await? {
@@ -164,6 +171,90 @@ pub(crate) async fn source(
             "rows cannot be replaced; INSERT INTO appends, and refuses what is there already",
         )),
     }
+}
+
+/// Whether the rows are all written out, with no other VALUES among them.
+fn is_only_values(source: Option<&Query>) -> bool {
+    #[derive(Default)]
+    struct Lists(usize);
+    impl Visitor for Lists {
+        type Break = ();
+        fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+            self.0 += usize::from(matches!(query.body.as_ref(), SetExpr::Values(_)));
+            ControlFlow::Continue(())
+        }
+    }
+    let Some(source) = source else { return true };
+    let mut lists = Lists::default();
+    let _ = source.visit(&mut lists);
+    matches!(source.body.as_ref(), SetExpr::Values(_)) && lists.0 == 1
+}
+
+/// Whether nothing but rows is asked for; what else there is, the planner knows or refuses.
+fn is_append(insert: &Insert) -> bool {
+    !insert.overwrite
+        && !insert.replace_into
+        && insert.or.is_none()
+        && insert.on.is_none()
+        && insert.returning.is_none()
+        && insert.partitioned.is_none()
+        && insert.assignments.is_empty()
+}
+
+/// The rows of a query, cast to the table's columns; those that the INSERT does not name are null.
+///
+/// The planner takes the types of the table for those of every VALUES in the statement, by position: `SELECT x * 2 FROM (VALUES
+/// (1.5)) t(x)` into a BIGINT gave 2. So the query is planned by itself.
+async fn selected(
+    engine: &Arc<Engine>,
+    prepared: &Prepared,
+    schema: &Schema,
+    insert: Insert,
+) -> Result<LogicalPlan, Status> {
+    let Some(query) = insert.source else {
+        return Err(status::invalid("INSERT needs VALUES or a query"));
+    };
+    let named = insert.columns.iter().map(ddl_column).collect::<Result<Vec<_>, _>>()?;
+    let fields = schema.fields();
+    let mut places: Vec<_> = match named.is_empty() {
+        true => (0..fields.len()).map(Some).collect(),
+        false => vec![None; fields.len()],
+    };
+    for (at, name) in named.iter().enumerate() {
+        let place = schema.index_of(name).map_err(|_| {
+            let columns: Vec<_> = fields.iter().map(|field| field.name().as_str()).collect();
+            status::invalid(format!(
+                "the table has no column \"{name}\"; its columns are {}",
+                columns.join(", ")
+            ))
+        })?;
+        if places.get_mut(place).is_some_and(|place| place.replace(at).is_some()) {
+            return Err(status::invalid(format!("INSERT names the column \"{name}\" twice")));
+        }
+    }
+    let statement = DfStatement::Statement(Box::new(SqlStatement::Query(query)));
+    let plan = prepared.query(engine, statement).await?;
+    let columns = plan.schema().columns();
+    let expected = if named.is_empty() { fields.len() } else { named.len() };
+    if columns.len() != expected {
+        return Err(status::invalid(format!(
+            "the rows of the INSERT have {} columns, but {expected} are to be filled",
+            columns.len()
+        )));
+    }
+    let filled = fields.iter().zip(places).map(|(field, place)| {
+        let value = match place.and_then(|place| columns.get(place)) {
+            Some(column) => Expr::Column(column.clone()),
+            None => lit(ScalarValue::Null),
+        };
+        // Even to the type that is there: that of a UNION may yet change.
+        cast(value, field.data_type().clone()).alias(field.name())
+    });
+    let filled: Vec<_> = filled.collect();
+    LogicalPlanBuilder::from(plan)
+        .project(filled)
+        .and_then(LogicalPlanBuilder::build)
+        .map_err(|error| status::query(&error))
 }
 
 /// The rows for a table that has no schema yet: it takes theirs.
