@@ -25,6 +25,7 @@ use crate::limits;
 use crate::pieces::MessagePieces;
 use crate::reflection;
 use crate::service::CoverlineService;
+use crate::telemetry;
 
 /// Why a server did not start or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -182,6 +183,7 @@ where
         builder = builder.tls_config(identity.config())?;
     }
     let serving = builder
+        .layer(MapRequestLayer::new(telemetry::told))
         .layer(MapRequestLayer::new(cancellation::into_error))
         .layer(MapRequestLayer::new(in_pieces))
         .initial_stream_window_size(limits::STREAM_WINDOW_BYTES)

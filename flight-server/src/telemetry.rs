@@ -2,6 +2,9 @@
 
 use std::io::{self, IsTerminal};
 
+use http::Request;
+use http::header::USER_AGENT;
+use tracing::debug;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::{fmt, prelude::*};
 
@@ -44,6 +47,14 @@ pub fn init(filter: &str, json: bool) -> Result<(), TelemetryError> {
     Ok(())
 }
 
+/// Logs a call with the client that makes it, at the level "debug": which tools use a server, and which of them asks what.
+pub(crate) fn told<B>(request: Request<B>) -> Request<B> {
+    let agent = request.headers().get(USER_AGENT);
+    let client = agent.and_then(|agent| agent.to_str().ok()).unwrap_or_default();
+    debug!(call = request.uri().path(), client, "called");
+    request
+}
+
 /// What the current thread logs while this lives, for tests.
 #[cfg(test)]
 pub(crate) struct Captured {
@@ -60,7 +71,8 @@ impl Captured {
     pub(crate) fn start() -> Self {
         let text = Shared::default();
         let writer = text.clone();
-        let subscriber = fmt().with_writer(move || writer.clone()).with_ansi(false).finish();
+        let subscriber = fmt().with_writer(move || writer.clone()).with_ansi(false);
+        let subscriber = subscriber.with_max_level(tracing::Level::DEBUG).finish();
         Self { text, _here: tracing::subscriber::set_default(subscriber) }
     }
 
@@ -80,5 +92,26 @@ impl io::Write for Shared {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_is_logged_with_its_client() {
+        let log = Captured::start();
+        for (agent, shown) in [
+            (&b"ADBC Flight SQL Driver v1 grpc-go/1"[..], "ADBC Flight SQL Driver v1"),
+            // Nothing of a client ends up in a terminal as it is.
+            (b"\xff\x80", "client=\"\""),
+        ] {
+            let request = Request::post("/arrow.flight.protocol.FlightService/DoGet");
+            told(request.header(USER_AGENT, agent).body(()).unwrap());
+            let text = log.take();
+            assert!(text.contains("FlightService/DoGet") && text.contains(shown), "{text}");
+        }
     }
 }
