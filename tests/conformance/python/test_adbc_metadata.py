@@ -101,6 +101,9 @@ def test_the_navigation_of_power_bi_comes_to_its_end(cursor: Any, loaded: str) -
         f"WHERE tc.constraint_type = 'PRIMARY KEY' AND tc.table_name = '{loaded}'"
     )
     assert keys.fetchall() == []
+    # A table that is listed among the views, too, is shown twice.
+    cursor.execute("SELECT table_name, definition FROM information_schema.views")
+    assert cursor.fetchall() == []
     cursor.execute("SELECT unique_constraint_name, update_rule FROM information_schema.referential_constraints")
     assert cursor.fetchall() == []
     cursor.execute("SELECT table_name, column_name FROM information_schema.constraint_column_usage")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import socket
@@ -23,7 +22,7 @@ from conftest import Server, put
 READERS = 1_000
 CONNECTIONS = 20
 # With time to spend, as many as the product promises.
-PREPARED_CONNECTIONS = 200 if "COVERLINE_SOAK_SECONDS" in os.environ else 10
+PREPARED_CONNECTIONS = 200
 PREPARED_EACH = 50
 
 
