@@ -105,10 +105,8 @@ impl Condition {
         match self {
             Self::Lookup { value, members, negated } => {
                 let value = value.of(row)?;
-                let members = members.iter().map(|member| member.of(row));
-                let is_in = members.fold(Some(false), |is_in, member| {
-                    either(is_in, member.map(|member| member == value))
-                });
+                let equal = |member: &Member| member.of(row).map(|member| member == value);
+                let is_in = members.iter().map(equal).reduce(either).unwrap_or(Some(false));
                 is_in.map(|is_in| is_in != *negated)
             }
             Self::Compare { value, constant, negated, .. } => {

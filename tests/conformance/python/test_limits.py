@@ -21,7 +21,6 @@ from conftest import Server, put
 
 READERS = 1_000
 CONNECTIONS = 20
-# With time to spend, as many as the product promises.
 PREPARED_CONNECTIONS = 200
 PREPARED_EACH = 50
 
