@@ -28,6 +28,8 @@ pub struct ServerConfig {
     pub owner_note: String,
     /// How old what a query sees may be where other servers write; zero to look at every plan.
     pub max_staleness: Duration,
+    /// Whether SQL that is the command of a descriptor, or a ticket, with no message around it, is run.
+    pub raw_sql: bool,
     /// Memory of all queries together, bytes; beyond it they spill, then fail.
     pub query_memory_bytes: usize,
     /// Disk that queries may spill to, bytes.
@@ -56,6 +58,7 @@ impl ServerConfig {
             access: Access::default(),
             owner_note: String::new(),
             max_staleness: Duration::ZERO,
+            raw_sql: true,
             query_memory_bytes: limits::QUERY_MEMORY_BYTES,
             query_spill_bytes: limits::QUERY_SPILL_BYTES,
             spill_dir: None,

@@ -46,6 +46,7 @@ pub(crate) struct Engine {
     catalog: Arc<Catalog>,
     clock: Arc<dyn Clock>,
     max_staleness: Duration,
+    raw_sql: bool,
     /// Footers and checked row groups of segments.
     cache: Arc<SegmentCache>,
     /// Functions, rules and settings of every session; its catalog is empty.
@@ -91,6 +92,7 @@ impl Engine {
             clock: Arc::clone(catalog.clock()),
             catalog,
             max_staleness: config.max_staleness,
+            raw_sql: config.raw_sql,
             cache: Arc::new(SegmentCache::default()),
             template,
             planner: Planner::new(),
@@ -114,6 +116,11 @@ impl Engine {
     /// How old what a query sees may be where other servers write.
     pub(crate) fn max_staleness(&self) -> Duration {
         self.max_staleness
+    }
+
+    /// Whether SQL without a message around it is run.
+    pub(crate) fn runs_raw_sql(&self) -> bool {
+        self.raw_sql
     }
 
     /// The threads that parse and plan.

@@ -44,12 +44,25 @@ impl CoverlineService {
         Self { engine }
     }
 
+    /// Text that came without a message around it, where that is run.
+    fn raw(&self, sql: String) -> Result<String, Status> {
+        match self.engine.runs_raw_sql() {
+            true => Ok(sql),
+            false => Err(status::invalid(
+                "this server was started with --no-raw-sql; send the statement as a CommandStatementQuery or CommandStatementUpdate of \
+                 Flight SQL, as its clients do",
+            )),
+        }
+    }
+
     async fn info(&self, request: Request<FlightDescriptor>) -> Result<FlightInfo, Status> {
         let engine = &self.engine;
         let options = &CallOptions::parse(request.metadata())?;
         let descriptor = request.into_inner();
         match command::parse(&descriptor)? {
-            Asked::RawSql(sql) => statement::flight_info(engine, sql, options, descriptor).await,
+            Asked::RawSql(sql) => {
+                statement::flight_info(engine, self.raw(sql)?, options, descriptor).await
+            }
             Asked::Append(AppendTarget::Path(table)) => {
                 statement::flight_info(engine, catalog::whole_table(&table), options, descriptor)
                     .await
@@ -76,7 +89,7 @@ impl CoverlineService {
         let engine = &self.engine;
         let options = &CallOptions::parse(request.metadata())?;
         match command::parse(request.get_ref())? {
-            Asked::RawSql(sql) => statement::schema(engine, sql, options).await,
+            Asked::RawSql(sql) => statement::schema(engine, self.raw(sql)?, options).await,
             Asked::Append(AppendTarget::Path(table)) => {
                 statement::schema(engine, catalog::whole_table(&table), options).await
             }
@@ -117,7 +130,7 @@ impl CoverlineService {
             Redeemed::Statement(StatementTicket::Update(update)) => {
                 query::count_stream(update.record_count)
             }
-            Redeemed::RawSql(sql) => statement::direct(engine, sql, options).await,
+            Redeemed::RawSql(sql) => statement::direct(engine, self.raw(sql)?, options).await,
             Redeemed::Command(Command::CommandStatementSubstraitPlan(command)) => {
                 no_transaction(command.transaction_id.as_deref())?;
                 statement::direct(engine, substrait::source(command.plan)?, options).await
@@ -155,7 +168,9 @@ impl CoverlineService {
         let rest = messages.boxed();
         match command::parse(descriptor)? {
             Asked::Append(target) => ingest::do_put(engine, target, &headers, first, rest).await,
-            Asked::RawSql(sql) => Ok(put_count(statement::update(engine, sql, at_least).await?)),
+            Asked::RawSql(sql) => {
+                Ok(put_count(statement::update(engine, self.raw(sql)?, at_least).await?))
+            }
             Asked::Sql(Command::CommandStatementUpdate(command)) => {
                 no_transaction(command.transaction_id.as_deref())?;
                 Ok(put_count(statement::update(engine, command.query, at_least).await?))

@@ -9,7 +9,7 @@ use arrow::datatypes::{DataType, Field, Int64Type, Schema, TimeUnit};
 use arrow::util::display::array_value_to_string;
 use arrow_flight::error::FlightError;
 use arrow_flight::sql::client::{FlightSqlServiceClient, PreparedStatement};
-use arrow_flight::{FlightDescriptor, FlightInfo, Ticket};
+use arrow_flight::{FlightData, FlightDescriptor, FlightInfo, Ticket};
 use flight_server::config::ServerConfig;
 use flight_server::server::serve;
 use futures::TryStreamExt;
@@ -470,6 +470,33 @@ async fn raw_sql_and_paths_serve_as_descriptors() {
     assert!(poll.flight_descriptor.is_none() && poll.info.is_some());
     assert_eq!(fetch(&mut client, &info).await.unwrap()[0].num_rows(), 1);
     assert_eq!(fetch(&mut client, &whole).await.unwrap()[0].num_rows(), 1);
+    server.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn raw_sql_can_be_turned_off() {
+    let server = TestServer::with(|config| config.raw_sql = false).await;
+    let mut client = server.client().await;
+    update(&mut client, "CREATE TABLE t (n BIGINT)").await;
+    let inner = client.inner_mut();
+    let sql = || FlightDescriptor::new_cmd("INSERT INTO t VALUES (1)");
+    let put = FlightData::new().with_descriptor(sql());
+    let refusals = [
+        inner.get_flight_info(sql()).await.map(drop),
+        inner.get_schema(sql()).await.map(drop),
+        inner.poll_flight_info(sql()).await.map(drop),
+        inner.do_get(Ticket::new("SELECT n FROM t")).await.map(drop),
+        inner.do_put(futures::stream::iter([put])).await.map(drop),
+    ];
+    for (call, refused) in refusals.into_iter().enumerate() {
+        let refused = refused.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument, "{call}: {refused}");
+        assert!(refused.message().contains("--no-raw-sql"), "{call}: {refused}");
+    }
+    // A path is no SQL.
+    let path = FlightDescriptor::new_path(vec!["t".into()]);
+    client.inner_mut().get_flight_info(path).await.unwrap();
+    assert_eq!(int(&mut client, "SELECT count(*) FROM t").await, 0);
     server.finish().await;
 }
 

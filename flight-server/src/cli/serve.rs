@@ -59,6 +59,9 @@ pub(crate) struct Arguments {
     /// Sees what the owner acknowledged at once, refuses every change, and leaves no file and no lock.
     #[arg(long, env = "COVERLINE_READ_ONLY")]
     read_only: bool,
+    /// Run only SQL that is sent as Flight SQL sends it, not text that is a descriptor's command or a ticket by itself.
+    #[arg(long, env = "COVERLINE_NO_RAW_SQL")]
+    no_raw_sql: bool,
     /// How old what queries see may be where other servers write, such as 500ms or 5s; 0 to look at every query.
     #[arg(long, value_name = "DURATION", env = "COVERLINE_MAX_STALENESS", default_value = "0", value_parser = duration)]
     max_staleness: Duration,
@@ -83,6 +86,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Outcome, CliError> {
             false => Access::default(),
         },
         max_staleness: arguments.max_staleness,
+        raw_sql: !arguments.no_raw_sql,
         ..ServerConfig::new(arguments.place.root)
     };
     let shutdown = server::shutdown_signal()?;

@@ -98,6 +98,20 @@ def test_replace_puts_other_columns_and_rows_in_the_place_of_what_was_there(
     assert count(name) == 1
 
 
+def test_a_table_without_batches_is_not_sent_and_replaces_nothing(
+    cursor: Any, name: str, count: Callable[[str], int]
+) -> None:
+    """The driver sends no message at all; an empty batch it does send."""
+    cursor.adbc_ingest(name, PLAIN, mode="create")
+    nothing = pa.table({"z": pa.array([], pa.string())})
+    assert cursor.adbc_ingest(name, nothing, mode="replace") == 0
+    assert count(name) == 3
+    empty = pa.RecordBatchReader.from_batches(nothing.schema, [pa.record_batch({"z": pa.array([], pa.string())})])
+    assert cursor.adbc_ingest(name, empty, mode="replace") == 0
+    cursor.execute(f"SELECT * FROM {name}")
+    assert cursor.fetch_arrow_table().column_names == ["z"]
+
+
 def fails_after(table: pa.Table) -> Iterator[pa.RecordBatch]:
     yield from table.to_batches()
     raise ValueError("half way")
