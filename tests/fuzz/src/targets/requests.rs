@@ -71,7 +71,10 @@ fn refused(status: &Status, codes: &[Code]) -> Outcome {
 
 fn read_ticket(input: &[u8]) -> Outcome {
     match rewrite_ticket(Bytes::copy_from_slice(input)) {
-        Err(status) => refused(&status, &[Code::InvalidArgument, Code::ResourceExhausted]),
+        // Not found is the ticket of another kind of server.
+        Err(status) => {
+            refused(&status, &[Code::InvalidArgument, Code::NotFound, Code::ResourceExhausted])
+        }
         Ok(None) => Outcome::Taken,
         Ok(Some(written)) => {
             let again = rewrite_ticket(written.clone()).unwrap();
