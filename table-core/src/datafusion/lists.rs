@@ -62,13 +62,17 @@ impl OptimizerRule for Guarded {
         plan: LogicalPlan,
         config: &dyn OptimizerConfig,
     ) -> Result<Transformed<LogicalPlan>> {
+        let is_aggregate = matches!(plan, LogicalPlan::Aggregate(_));
         let hidden = hide(plan)?;
         let simplified = self.0.rewrite(hidden.data, config)?;
-        match hidden.transformed {
-            // An aggregate may have got a projection above it.
-            true => simplified.map_data(|plan| plan.transform_up(show).map(|plan| plan.data)),
-            false => Ok(simplified),
+        if !hidden.transformed {
+            return Ok(simplified);
         }
+        simplified.map_data(|plan| match is_aggregate {
+            // It may have got a projection above it.
+            true => plan.transform_up(show).map(|plan| plan.data),
+            false => show(plan).map(|plan| plan.data),
+        })
     }
 }
 
