@@ -8,7 +8,7 @@ use schedules::{Scenario, appends, catalog, commits, find, moments, repeat, riva
 use table_core::guard::Guard;
 
 /// Seeds within which a missing guard must be noticed.
-const SEEDS_MAX: u64 = 10;
+const SEEDS_MAX: u64 = 50;
 
 /// Schedules that are run twice.
 const REPEATED: usize = 20;
