@@ -204,6 +204,7 @@ async fn a_null_is_neither_in_a_subquery_nor_out_of_it() {
     client.update("INSERT INTO s VALUES (1, 1), (3, 2), (NULL, 4)").await;
     let (known, some) = ("SELECT y FROM s WHERE y IS NOT NULL", "SELECT y FROM s");
     let (none, of_id) = ("SELECT y FROM s WHERE y > 9", "SELECT y FROM s WHERE g = t.id");
+    let above_id = "SELECT y FROM s WHERE g > t.id";
     for (filter, ids) in [
         (format!("t.x NOT IN ({known})"), "2"),
         (format!("t.x NOT IN ({known}) OR t.id = 99"), "2 99"),
@@ -218,7 +219,14 @@ async fn a_null_is_neither_in_a_subquery_nor_out_of_it() {
         (format!("t.x NOT IN ({none}) OR t.id = 99"), "1 2 3 99"),
         (format!("(t.x IN ({none})) IS NULL"), ""),
         // Of id 2 there is 3, of id 1 there is 1, and of the others nothing.
+        (format!("t.x NOT IN ({of_id})"), "2 3 99"),
+        (format!("NOT (t.x IN ({of_id}))"), "2 3 99"),
+        (format!("t.x IN ({of_id})"), "1"),
         (format!("t.x NOT IN ({of_id}) OR t.id = 0"), "2 3 99"),
+        // There is a null for all but the last.
+        (format!("t.x NOT IN ({above_id})"), "99"),
+        (format!("NOT (t.x IN ({above_id}))"), "99"),
+        (format!("2 NOT IN ({above_id}) AND t.id > 1"), "99"),
         (format!("(t.x IN ({of_id})) = false"), "2 3 99"),
         (format!("coalesce(t.x, 0) NOT IN ({known}) OR t.id = 1"), "1 2 3 99"),
     ] {

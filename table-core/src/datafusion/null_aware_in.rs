@@ -5,7 +5,9 @@
 //! `x NOT IN (SELECT y ...) OR z` kept the rows where `x` is null. Where false and null are not the same thing, the mark becomes
 //! a CASE here that asks for the nulls, too.
 //!
-//! Left alone are a condition of its own, which is a join that knows of nulls, and one that only truth is asked of. Pure.
+//! Left alone are a condition of its own, which is a join that knows of nulls, and one that only truth is asked of. That join does
+//! not know of which rows a null is one: where the subquery speaks of the rows around it, a null of any row would be one of all.
+//! Pure.
 
 use std::sync::Arc;
 
@@ -77,12 +79,17 @@ fn conditions(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         Expr::BinaryExpr(BinaryExpr { op: Operator::And, .. }) => {
             expr.map_children(|part| conditions(part, schema))
         }
-        Expr::InSubquery(_) => Ok(Transformed::no(expr)),
-        Expr::Not(inner) if matches!(inner.as_ref(), Expr::InSubquery(_)) => {
+        Expr::InSubquery(lookup) if is_join(lookup) => Ok(Transformed::no(expr)),
+        Expr::Not(inner) if matches!(inner.as_ref(), Expr::InSubquery(lookup) if is_join(lookup)) => {
             Ok(Transformed::no(expr))
         }
         _ => aware(expr, Asked::Truth, schema),
     }
+}
+
+/// Whether a condition of its own is a join that is right: of a subquery that is the same for all rows.
+fn is_join(lookup: &InSubquery) -> bool {
+    lookup.subquery.outer_ref_columns.is_empty()
 }
 
 fn aware(expr: Expr, asked: Asked, schema: &DFSchema) -> Result<Transformed<Expr>> {
