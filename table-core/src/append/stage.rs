@@ -1,5 +1,5 @@
-//! The streaming half of an append: batches are made to fit, checked against the coverage, and written into segments while
-//! the next ones arrive.
+//! The streaming half of an append: batches are made to fit, checked against the coverage, and handed to the `encoder` while the
+//! next ones arrive.
 //!
 //! Memory is bounded whatever the length of the stream: one buffer fills up while at most one is being encoded. Rows that
 //! come in order wait for little, and continue the segment that was written last. An append so small that it ends before the first
@@ -14,10 +14,12 @@ use arrow::record_batch::RecordBatch;
 use coverline_proto::log::RowsFingerprint;
 
 use super::digest::RowsDigest;
+use super::encoder::Encoder;
 use super::fingerprint::RunningFingerprint;
 use super::overlap::Meeting;
 use super::plan::{AppendPlan, KeyedPayload, Owned, inline_actions, segment_actions, unclaimed};
-use super::publish::{publish, publish_segments, storage_error};
+use super::publish::publish;
+use super::request::{APPEND_ID_BYTES_MAX, AppendRequest, OverlapPolicy, Receipt};
 use super::slices::Slices;
 use crate::Table;
 use crate::coverage::{CoverageDelta, EntityRows};
@@ -26,66 +28,14 @@ use crate::hot::{self, INLINE_BYTES_MAX};
 use crate::log::record::Action;
 use crate::schema::{Normalizer, TableLayout, adopted_schema};
 use crate::segment::buffer::{CheckedBatch, SegmentBuffer, SegmentRows, free_rows, index_values};
-use crate::segment::writer::{SegmentWriter, StagedSegment, WriteError};
 use crate::snapshot::Snapshot;
-use crate::storage::layout;
-use crate::sync::JoinHandle;
-use crate::types::{BucketId, EntityKey, SegmentId, Version, encode_entities};
+use crate::types::{BucketId, EntityKey, SegmentId, encode_entities};
 
 /// Rows of one batch at most.
 pub const BATCH_ROWS_MAX: usize = 1 << 24;
 
 /// Entities that one append may bring for the first time.
 pub const NEW_ENTITIES_MAX: u64 = 10_000_000;
-
-/// Bytes of an append id at most: tables keep very many of them.
-pub const APPEND_ID_BYTES_MAX: usize = 512;
-
-/// Segments kept without a name, so that a failed append leaves nothing; more are published as they are written, because each
-/// holds a file open.
-const UNPUBLISHED_SEGMENTS_MAX: usize = 64;
-
-/// What to do with rows whose pair another append owns.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum OverlapPolicy {
-    /// Commit nothing (default).
-    #[default]
-    Reject,
-    /// Leave those rows out and commit the rest.
-    Skip,
-}
-
-/// How to append.
-#[derive(Debug, Clone, Default)]
-pub struct AppendRequest {
-    /// See [`OverlapPolicy`].
-    pub on_overlap: OverlapPolicy,
-    /// Client-chosen key that makes a retry return the first receipt. At most [`APPEND_ID_BYTES_MAX`] long.
-    pub append_id: Option<String>,
-    /// Who appends; empty when authentication is off.
-    pub principal: String,
-    /// The table is made for this append. Then the id is kept without rows too, since the table is what the append did.
-    pub creates: bool,
-}
-
-/// What a committed append gets back.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Receipt {
-    /// Table name.
-    pub table: String,
-    /// The version that holds the rows. When nothing was written (no rows, or all skipped), the version looked at.
-    pub version: Version,
-    /// Rows written.
-    pub row_count: u64,
-    /// Rows left out by [`OverlapPolicy::Skip`].
-    pub rows_skipped: u64,
-    /// (entity, bucket) pairs newly covered.
-    pub buckets_covered: u64,
-    /// Segments written; 0 when the rows are so few that the commit record holds them.
-    pub segment_count: u32,
-    /// The append id was known: this is the receipt of the first try, and nothing new was written.
-    pub repeated: bool,
-}
 
 /// An append under way. Dropping it commits nothing and removes what was staged.
 #[derive(Debug)]
@@ -100,17 +50,7 @@ pub struct Append {
     claimed: CoverageDelta,
     /// Rows taken so far, by entity.
     entity_rows: EntityRows,
-    /// The rows that are being encoded.
-    encoding: Option<JoinHandle<Result<Encoded, WriteError>>>,
-    written: Encoded,
-}
-
-/// What the encoder has written so far.
-#[derive(Debug, Default)]
-struct Encoded {
-    segments: Vec<StagedSegment>,
-    /// The segment that may go on.
-    open: Option<SegmentWriter>,
+    encoder: Encoder,
 }
 
 /// How far an append is.
@@ -168,8 +108,7 @@ impl Append {
             new_entities: 0,
             claimed: CoverageDelta::default(),
             entity_rows: EntityRows::default(),
-            encoding: None,
-            written: Encoded::default(),
+            encoder: Encoder::default(),
         }
     }
 
@@ -216,7 +155,7 @@ impl Append {
                 Ok(())
             }
             Err(error) => {
-                self.discard();
+                self.encoder.discard();
                 Err(error)
             }
         }
@@ -265,7 +204,7 @@ impl Append {
                 self.encode(&layout, move || buffer.finish(), true).await?;
             }
         }
-        let mut segments = self.finish_segments().await?;
+        let mut segments = self.encoder.finish(&self.table).await?;
         let mut actions = Vec::with_capacity(segments.len() * 2);
         let mut claimed = CoverageDelta::default();
         for segment in &mut segments {
@@ -286,8 +225,7 @@ impl Append {
     fn is_small(&self, buffer: &SegmentBuffer) -> bool {
         !buffer.is_empty()
             && buffer.bytes() <= INLINE_BYTES_MAX
-            && self.encoding.is_none()
-            && self.written.is_empty()
+            && self.encoder.is_unused()
             && self.table.snapshot().hot.has_room()
     }
 
@@ -543,7 +481,7 @@ impl Append {
     /// Forgets the rows taken so far, none of which will be written.
     fn let_go(&mut self, stream: &mut Stream) {
         stream.buffer = SegmentBuffer::new(&stream.layout);
-        self.discard();
+        self.encoder.discard();
         self.claimed = CoverageDelta::default();
         self.entity_rows = EntityRows::default();
     }
@@ -588,108 +526,14 @@ impl Append {
         rows: impl FnOnce() -> SegmentRows + Send + 'static,
         last: bool,
     ) -> Result<()> {
-        self.finish_encoding().await?;
+        self.encoder.settle(&self.table).await?;
         self.check_open()?;
-        let segments = &self.written.segments;
-        if segments.iter().filter(|segment| !segment.is_published()).count()
-            >= UNPUBLISHED_SEGMENTS_MAX
-        {
-            let segments = std::mem::take(&mut self.written.segments);
-            self.written.segments = publish_segments(&self.table, segments).await?;
-        }
-        let mut written = std::mem::take(&mut self.written);
-        let (table, layout) = (Arc::clone(&self.table), Arc::clone(layout));
-        self.encoding = Some(self.table.store().workers().start(move || {
-            written.write(&table, &layout, rows(), last)?;
-            Ok(written)
-        }));
-        Ok(())
-    }
-
-    async fn finish_encoding(&mut self) -> Result<()> {
-        let Some(encoding) = &mut self.encoding else { return Ok(()) };
-        let written = encoding.await;
-        self.encoding = None;
-        let written = written
-            .map_err(|error| Error::internal(format!("encoding a segment ended early: {error}")))?;
-        self.written = written.map_err(|error| storage_error(&self.table, error))?;
-        Ok(())
-    }
-
-    /// All segments, once no more rows come.
-    async fn finish_segments(&mut self) -> Result<Vec<StagedSegment>> {
-        self.finish_encoding().await?;
-        let mut written = std::mem::take(&mut self.written);
-        if written.open.is_some() {
-            let finished = self.table.store().workers().start(move || {
-                written.finish_open()?;
-                Ok::<_, WriteError>(written)
-            });
-            written = finished
-                .await
-                .map_err(|error| {
-                    Error::internal(format!("finishing a segment ended early: {error}"))
-                })?
-                .map_err(|error| storage_error(&self.table, error))?;
-        }
-        Ok(written.segments)
-    }
-
-    /// Lets go of what was written; the files go away with it.
-    fn discard(&mut self) {
-        self.encoding = None;
-        self.written = Encoded::default();
+        self.encoder.start(&self.table, layout, rows, last).await
     }
 
     /// The same error, saying which append it stopped.
     fn about(&self, error: Error) -> Error {
         error.context(format!("append to table \"{}\" refused", self.table.name()))
-    }
-}
-
-impl Encoded {
-    /// Nothing was written.
-    fn is_empty(&self) -> bool {
-        self.segments.is_empty() && self.open.is_none()
-    }
-
-    /// Adds rows to the segment that is open if they continue it, and otherwise begins another. Blocking.
-    fn write(
-        &mut self,
-        table: &Table,
-        layout: &Arc<TableLayout>,
-        rows: SegmentRows,
-        last: bool,
-    ) -> Result<(), WriteError> {
-        if self.open.as_ref().is_some_and(|open| !open.takes(&rows)) {
-            self.finish_open()?;
-        }
-        let mut open = match self.open.take() {
-            Some(open) => open,
-            None => {
-                let id = SegmentId(table.clock().new_id());
-                let staged = table
-                    .store()
-                    .stage(&layout::segment(table.id(), id))
-                    .map_err(|source| WriteError::Io { segment: id, source })?;
-                SegmentWriter::create(id, layout, &rows, staged)?
-            }
-        };
-        open.write(rows, last)?;
-        if last || open.is_full() {
-            self.segments.push(open.finish()?);
-        } else {
-            self.open = Some(open);
-        }
-        Ok(())
-    }
-
-    /// Ends the segment that is open. Blocking.
-    fn finish_open(&mut self) -> Result<(), WriteError> {
-        if let Some(open) = self.open.take() {
-            self.segments.push(open.finish()?);
-        }
-        Ok(())
     }
 }
 
