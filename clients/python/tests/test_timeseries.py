@@ -189,6 +189,31 @@ def test_a_server_that_was_killed_is_started_again_by_the_next_open(tmp_path: Pa
     assert processes_of(root) == []
 
 
+def test_a_server_that_dies_while_a_table_is_opened_is_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A killed process closes its connections and its output at different times: here the connections first."""
+    root = tmp_path / "prices"
+    table = create(root)
+    table.append(day_of(0))
+    [process] = processes_of(root)
+    os.kill(process, signal.SIGKILL)
+    has_ended = _embedded._Server._has_ended
+    looks: list[float] = []
+
+    def ends_late(server: _embedded._Server, seconds_max: float) -> bool:
+        looks.append(seconds_max)
+        return len(looks) > 1 and has_ended(server, seconds_max)
+
+    monkeypatch.setattr(_embedded._Server, "_has_ended", ends_late)
+    again = TimeSeriesTable.open(root)
+    assert looks == [0, _embedded.END_SECONDS_MAX]
+    assert again.table.count() == day_of(0).num_rows
+    again.close()
+    table.close()
+    assert processes_of(root) == []
+
+
 def test_a_killed_script_leaves_no_server_behind(tmp_path: Path) -> None:
     root = tmp_path / "prices"
     script = textwrap.dedent(

@@ -31,6 +31,9 @@ START_SECONDS_MAX = 60.0
 STOP_SECONDS_MAX = 60.0
 """How long a server may take to finish what it is doing."""
 
+END_SECONDS_MAX = 5.0
+"""How long one that no longer answers may take to end, before it is taken to run and to have its reasons."""
+
 _READY = "listening on "
 
 # Exit codes of a shell from here on tell which signal ended its child.
@@ -165,9 +168,21 @@ class _Server:
         self._stderr.close()
 
     def is_running(self) -> bool:
+        """Whether it can be used. What a killed process held is closed piece by piece, its connections perhaps first."""
+        if self._has_ended(0):
+            return False
+        try:
+            self.client.tables()
+        except UnavailableError:
+            return not self._has_ended(END_SECONDS_MAX)
+        except CoverlineError:
+            pass
+        return True
+
+    def _has_ended(self, seconds_max: float) -> bool:
         # After its one line, its output becomes readable only by ending.
         stdout = self._process.stdout
-        return stdout is not None and not select.select([stdout], [], [], 0)[0]
+        return stdout is None or bool(select.select([stdout], [], [], seconds_max)[0])
 
 
 _lock = threading.RLock()
