@@ -18,10 +18,10 @@ use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionConfig;
 use table_core::clock::{Clock, SystemClock};
 use table_core::datafusion::{
-    AsofFilters, ColumnsFirst, DayFilters, EntitiesFromCoverage, ExactComparisons, GapFilling,
-    MergeSegments, NullAwareIn, OneWayFilters, PhysicalPlans, ReadEnds, SnapshotSource,
-    SortKeysOnce, TABLE_STORE_URL, UnorderedGroups, WholeFloatGroups, guard_group_names,
-    guard_lists, guard_pushdown, table_functions,
+    AsofFilters, ColumnsFirst, EntitiesFromCoverage, ExactComparisons, GapFilling, MergeSegments,
+    NullAwareIn, OneWayFilters, PhysicalPlans, ReadEnds, SnapshotSource, SortKeysOnce,
+    TABLE_STORE_URL, UnorderedGroups, WholeFloatGroups, guard_group_names, guard_lists,
+    guard_pushdown, table_functions,
 };
 use table_core::segment::reader::SegmentCache;
 use table_core::{Catalog, CatalogOptions, Error, ErrorKind};
@@ -236,7 +236,6 @@ fn template(runtime: &Arc<RuntimeEnv>) -> DfResult<SessionState> {
         .with_analyzer_rules(analyzer_rules())
         .with_optimizer_rules(logical_rules())
         .with_optimizer_rule(Arc::new(SortKeysOnce))
-        .with_optimizer_rule(Arc::new(DayFilters))
         .with_optimizer_rule(Arc::new(EntitiesFromCoverage))
         .with_query_planner(Arc::new(PhysicalPlans))
         .with_physical_optimizer_rules(physical_rules())

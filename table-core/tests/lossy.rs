@@ -57,7 +57,7 @@ async fn shown(session: &SessionContext, sql: &str) -> String {
 }
 
 /// A filter through a lossy function, and one that picks the same rows without.
-const FILTERS: [(&str, &str); 12] = [
+const FILTERS: [(&str, &str); 17] = [
     ("ts::date = '1970-01-02'", "ts >= '1970-01-02' AND ts < '1970-01-03'"),
     (
         "'1970-01-02'::date = ts::date AND n > 3",
@@ -76,6 +76,18 @@ const FILTERS: [(&str, &str); 12] = [
     ("x - x + 2e0 = x", "x = 2"),
     ("abs(n) = n AND n - 1 = abs(n - 1)", "n >= 1"),
     ("n = x AND x = n + 0", "n = x"),
+    // Bounds of which DataFusion makes wider ones.
+    ("x::int >= 1 AND x > 2", "x > 2"),
+    ("x::int <= 1 AND x > 2", "x > 2 AND x < 2"),
+    ("x::int > n AND n > 2", "floor(x) > n AND n > 2"),
+    (
+        "ts::date > '1970-01-01'::date + x::int - x::int AND ts < '1970-01-03'",
+        "ts >= '1970-01-02' AND ts < '1970-01-03'",
+    ),
+    (
+        "t.n IN (SELECT u.n FROM t AS u WHERE u.x::int >= 1 AND u.x > 9)",
+        "t.n IN (SELECT u.n FROM t AS u WHERE u.x > 9)",
+    ),
 ];
 
 #[tokio::test]

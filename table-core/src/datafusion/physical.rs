@@ -12,8 +12,10 @@ use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, Phy
 
 use super::asof::AsofPlanner;
 use super::gapfill::GapFillPlanner;
+use super::lossy;
 
-/// Plans what the logical rules and functions of this module put into a plan, and leaves everything else to DataFusion.
+/// Plans what the logical rules and functions of this module put into a plan, marks what [`OneWayFilters`](super::OneWayFilters)
+/// hides, and leaves everything else to DataFusion.
 #[derive(Debug)]
 pub struct PhysicalPlans;
 
@@ -27,6 +29,6 @@ impl QueryPlanner for PhysicalPlans {
         let operators: Vec<Arc<dyn ExtensionPlanner + Send + Sync>> =
             vec![Arc::new(AsofPlanner), Arc::new(GapFillPlanner)];
         let planner = DefaultPhysicalPlanner::with_extension_planners(operators);
-        planner.create_physical_plan(logical_plan, session).await
+        planner.create_physical_plan(&lossy::mark(logical_plan.clone())?, session).await
     }
 }

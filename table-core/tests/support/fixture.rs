@@ -16,7 +16,9 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use parquet::arrow::ArrowWriter;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
 use parquet::file::properties::WriterProperties;
-use table_core::datafusion::{SegmentCache, SnapshotProvider, TABLE_STORE_URL, scalar_functions};
+use table_core::datafusion::{
+    PhysicalPlans, SegmentCache, SnapshotProvider, TABLE_STORE_URL, scalar_functions,
+};
 use table_core::hot::{self, HotRows, HotSet};
 use table_core::schema::{TableLayout, TableSpec, field_id};
 use table_core::segment::{ColumnStats, RowGroupMeta, SegmentMeta};
@@ -204,6 +206,7 @@ impl Fixture {
         let state = SessionStateBuilder::new()
             .with_config(SessionConfig::new().with_target_partitions(2))
             .with_default_features()
+            .with_query_planner(Arc::new(PhysicalPlans))
             .with_physical_optimizer_rules(rules)
             .build();
         self.register(SessionContext::new_with_state(state))

@@ -1,37 +1,43 @@
-//! A physical rule: what an equation says of a lossy function's value, it does not say of the function's argument.
+//! What a filter says of a lossy function's value, it does not say of the function's argument.
 //!
 //! DataFusion derives from a filter which values a column can have, by running the filter backwards. It takes every cast and
 //! every arithmetic operation for one that has an inverse: of `ts::date = '2024-01-01'` it concludes that `ts` is midnight of
 //! that day, hence the same in every row, and then leaves `ts` out of the sort that `ORDER BY ts, v` or a window over `ts`
-//! needs. The rule hides such operations from that reasoning. Their values are computed as ever.
+//! needs. What it finds for `x::int >= 1 AND x > 2` is wider than what it began with, and then it refuses the query. Such
+//! operations are hidden from that reasoning: by a [mark](marks) until the filter has been planned, and by an expression of
+//! its own afterwards, which shows in plans what was written. Their values are computed as ever.
 //!
 //! It also takes both sides of an equation for the same wherever one of them stands, again and again: after `n % 7 = n` a sort by
 //! `n` is one by `n % 7`, then by `n % 7 % 7`, so it does not find what it sorted itself. Equations of two columns are no problem;
 //! others between columns are hidden as a whole.
 //!
-//! Belongs in front of all rules that look at orders. Pruning happens before, in the provider.
+//! The physical rule belongs in front of all rules that look at orders. Pruning happens before, in the provider.
+
+mod marks;
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{DataType, FieldRef, Schema};
+use arrow::datatypes::{FieldRef, Schema};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::sort_properties::ExprProperties;
 use datafusion::logical_expr::{ColumnarValue, Operator};
-use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr::expressions::{BinaryExpr, CastExpr, Column};
+use datafusion::physical_expr::expressions::{BinaryExpr, Column};
 use datafusion::physical_expr::utils::collect_columns;
+use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::filter::{FilterExec, FilterExecBuilder};
 
-use crate::types::ticks_per_second;
+use self::marks::Mark;
+pub(super) use self::marks::mark;
 
-/// See the module.
+/// Hides what was marked, and equations, from later rules. See the module; the marks are set by
+/// [`PhysicalPlans`](super::PhysicalPlans).
 #[derive(Debug, Default)]
 pub struct OneWayFilters;
 
@@ -45,9 +51,7 @@ impl PhysicalOptimizerRule for OneWayFilters {
             let Some(filter) = node.downcast_ref::<FilterExec>() else {
                 return Ok(Transformed::no(node));
             };
-            let schema = filter.input().schema();
-            let predicate = Arc::clone(filter.predicate());
-            let hidden = predicate.transform_down(|part| hide(part, &schema))?;
+            let hidden = Arc::clone(filter.predicate()).transform_down(hide)?;
             if !hidden.transformed {
                 return Ok(Transformed::no(node));
             }
@@ -66,17 +70,22 @@ impl PhysicalOptimizerRule for OneWayFilters {
     }
 }
 
-fn hide(
-    part: Arc<dyn PhysicalExpr>,
-    schema: &Schema,
-) -> Result<Transformed<Arc<dyn PhysicalExpr>>> {
-    let done = part.downcast_ref::<OneWay>().is_some();
-    let hidden = !done && (is_equation(&part) || is_lossy(&part, schema)?);
-    if !hidden || collect_columns(&part).is_empty() {
-        let next = if done { TreeNodeRecursion::Jump } else { TreeNodeRecursion::Continue };
-        return Ok(Transformed::new(part, false, next));
+fn hide(part: Arc<dyn PhysicalExpr>) -> Result<Transformed<Arc<dyn PhysicalExpr>>> {
+    if part.is::<OneWay>() {
+        return Ok(Transformed::new(part, false, TreeNodeRecursion::Jump));
     }
-    Ok(Transformed::new(Arc::new(OneWay(part)), true, TreeNodeRecursion::Jump))
+    let hidden = match marked(&part) {
+        Some(inner) => Arc::clone(inner),
+        None if is_equation(&part) => part,
+        None => return Ok(Transformed::no(part)),
+    };
+    Ok(Transformed::new(Arc::new(OneWay(hidden)), true, TreeNodeRecursion::Jump))
+}
+
+/// What a mark is around.
+fn marked(part: &Arc<dyn PhysicalExpr>) -> Option<&Arc<dyn PhysicalExpr>> {
+    let call = part.downcast_ref::<ScalarFunctionExpr>()?;
+    call.fun().inner().is::<Mark>().then(|| call.args().first()).flatten()
 }
 
 /// Whether columns are equal to something calculated from columns.
@@ -86,47 +95,6 @@ fn is_equation(part: &Arc<dyn PhysicalExpr>) -> bool {
     *binary.op() == Operator::Eq
         && sides.iter().all(|side| !collect_columns(side).is_empty())
         && sides.iter().any(|side| !side.is::<Column>())
-}
-
-/// Whether two arguments can have the same value.
-fn is_lossy(part: &Arc<dyn PhysicalExpr>, schema: &Schema) -> Result<bool> {
-    if let Some(cast) = part.downcast_ref::<CastExpr>() {
-        return Ok(!keeps_apart(&cast.expr().data_type(schema)?, cast.cast_type()));
-    }
-    let Some(binary) = part.downcast_ref::<BinaryExpr>() else { return Ok(false) };
-    Ok(match binary.op() {
-        Operator::Divide => true,
-        // Rounding makes the same sum of different terms.
-        Operator::Plus | Operator::Minus | Operator::Multiply => {
-            part.data_type(schema)?.is_floating()
-        }
-        _ => false,
-    })
-}
-
-/// Whether a cast gives different values different results. Says no where nobody needs to know.
-fn keeps_apart(from: &DataType, to: &DataType) -> bool {
-    use DataType::{
-        Date32, Date64, Float32, Float64, Int8, Int16, Int32, Int64, Timestamp, UInt8, UInt16,
-        UInt32, UInt64,
-    };
-    from == to
-        || match (from, to) {
-            (Int8, Int16 | Int32 | Int64 | Float32 | Float64)
-            | (UInt8, UInt16 | UInt32 | UInt64 | Int16 | Int32 | Int64 | Float32 | Float64)
-            | (Int16, Int32 | Int64 | Float32 | Float64)
-            | (UInt16, UInt32 | UInt64 | Int32 | Int64 | Float32 | Float64)
-            | (Int32, Int64 | Float64)
-            | (UInt32, UInt64 | Int64 | Float64)
-            | (Float32, Float64)
-            | (Date32, Date64) => true,
-            (Date32, Timestamp(_, _)) => true,
-            // Another zone can take two hours of a clock change for one.
-            (Timestamp(from, from_zone), Timestamp(to, to_zone)) => {
-                from_zone == to_zone && ticks_per_second(*from) <= ticks_per_second(*to)
-            }
-            _ => false,
-        }
 }
 
 /// An expression whose argument nobody should conclude from its value.
@@ -189,32 +157,5 @@ impl PhysicalExpr for OneWay {
 
     fn fmt_sql(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt_sql(f)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use arrow::datatypes::TimeUnit;
-
-    use super::*;
-
-    #[test]
-    fn casts_that_lose_something_are_known() {
-        let utc = |unit| DataType::Timestamp(unit, Some("UTC".into()));
-        let local = |unit| DataType::Timestamp(unit, None);
-        for (from, to, apart) in [
-            (DataType::Int32, DataType::Int64, true),
-            (DataType::Int64, DataType::Int32, false),
-            (DataType::Int64, DataType::Float64, false),
-            (DataType::Float64, DataType::Int64, false),
-            (DataType::Date32, utc(TimeUnit::Second), true),
-            (utc(TimeUnit::Second), DataType::Date32, false),
-            (utc(TimeUnit::Millisecond), utc(TimeUnit::Nanosecond), true),
-            (utc(TimeUnit::Nanosecond), utc(TimeUnit::Millisecond), false),
-            (utc(TimeUnit::Second), local(TimeUnit::Second), false),
-            (DataType::Utf8, DataType::Int64, false),
-        ] {
-            assert_eq!(keeps_apart(&from, &to), apart, "{from} to {to}");
-        }
     }
 }
