@@ -11,6 +11,7 @@ use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::optimizer::decorrelate_predicate_subquery::DecorrelatePredicateSubquery;
 use datafusion::optimizer::push_down_filter::PushDownFilter;
 use datafusion::optimizer::{Analyzer, AnalyzerRule, Optimizer, OptimizerRule};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
@@ -18,10 +19,10 @@ use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionConfig;
 use table_core::clock::{Clock, SystemClock};
 use table_core::datafusion::{
-    AsofFilters, ColumnsFirst, EntitiesFromCoverage, ExactComparisons, GapFilling, MergeSegments,
-    NullAwareIn, OneWayFilters, PhysicalPlans, ReadEnds, SnapshotSource, SortKeysOnce,
-    TABLE_STORE_URL, UnorderedGroups, WholeFloatGroups, guard_group_names, guard_lists,
-    guard_pushdown, table_functions,
+    AsofFilters, ColumnsFirst, EntitiesFromCoverage, ExactComparisons, GapFilling,
+    MarkedProjections, MergeSegments, NullAwareIn, OneWayFilters, PhysicalPlans, ReadEnds,
+    ShownSubqueries, SnapshotSource, SortKeysOnce, TABLE_STORE_URL, UnorderedGroups,
+    WholeFloatGroups, guard_group_names, guard_lists, guard_pushdown, table_functions,
 };
 use table_core::segment::reader::SegmentCache;
 use table_core::{Catalog, CatalogOptions, Error, ErrorKind};
@@ -249,6 +250,7 @@ fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     let mut rules = Analyzer::new().rules;
     rules.insert(0, Arc::new(ExactComparisons));
     rules.insert(0, Arc::new(NullAwareIn));
+    rules.insert(0, Arc::new(ShownSubqueries));
     rules
 }
 
@@ -260,6 +262,9 @@ fn logical_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     let behind = behind.unwrap_or_default();
     rules.insert(behind + 1, Arc::new(AsofFilters));
     rules.insert(behind, Arc::new(ColumnsFirst));
+    let joins = DecorrelatePredicateSubquery::new();
+    let joins = rules.iter().position(|rule| rule.name() == joins.name()).unwrap_or_default();
+    rules.insert(joins, Arc::new(MarkedProjections));
     // Marks of gap filling mean something to nobody else.
     rules.insert(0, Arc::new(GapFilling));
     rules

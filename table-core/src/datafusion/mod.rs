@@ -24,6 +24,7 @@ mod order;
 mod physical;
 mod provider;
 mod series;
+mod shown_subqueries;
 mod sort_keys;
 mod statistics;
 
@@ -49,6 +50,7 @@ pub use physical::PhysicalPlans;
 pub use provider::{SnapshotProvider, TABLE_STORE_URL};
 pub(crate) use series::bucket_length;
 pub use series::{aggregate_functions, scalar_functions};
+pub use shown_subqueries::{MarkedProjections, ShownSubqueries};
 pub use sort_keys::SortKeysOnce;
 
 pub use crate::segment::reader::{SEGMENT_CACHE_BYTES, SegmentCache};

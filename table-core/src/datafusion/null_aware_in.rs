@@ -5,6 +5,8 @@
 //! `x NOT IN (SELECT y ...) OR z` kept the rows where `x` is null. Where false and null are not the same thing, the mark becomes
 //! a CASE here that asks for the nulls, too.
 //!
+//! Values that are made of the rows around the subquery, `x IN (SELECT y + t.z ...)`, become a condition on rows here.
+//!
 //! Left alone are a condition of its own, which is a join that knows of nulls, and one that only truth is asked of. That join does
 //! not know of which rows a null is one: where the subquery speaks of the rows around it, a null of any row would be one of all.
 //! Pure.
@@ -13,13 +15,13 @@ use std::sync::Arc;
 
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{DFSchema, JoinType, ScalarValue};
+use datafusion::common::{DFSchema, ExprSchema, JoinType, ScalarValue};
 use datafusion::error::Result;
 use datafusion::logical_expr::expr::{Exists, InSubquery};
 use datafusion::logical_expr::utils::{conjunction, merge_schema, split_conjunction_owned};
 use datafusion::logical_expr::{
-    BinaryExpr, Expr, ExprSchemable, Join, LogicalPlan, LogicalPlanBuilder, Operator, Subquery,
-    lit, not, when,
+    BinaryExpr, Expr, ExprSchemable, Join, LogicalPlan, LogicalPlanBuilder, Operator, Projection,
+    Subquery, lit, not, when,
 };
 use datafusion::optimizer::AnalyzerRule;
 
@@ -42,9 +44,17 @@ impl AnalyzerRule for NullAwareIn {
     }
 }
 
+/// The expression with the third answer of its IN subqueries, whose marks are only true or false. Columns are those of `schema`.
+///
+/// # Errors
+/// What DataFusion returns for an expression that is not well formed.
+pub(super) fn three_valued_lookups(expr: Expr, schema: &DFSchema) -> Result<Expr> {
+    Ok(aware(named(expr)?, Asked::Value, schema)?.data)
+}
+
 fn filtered(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     let schema = merge_schema(&plan.inputs());
-    plan.map_expressions(|expr| conditions(expr, &schema))
+    plan.map_expressions(|expr| conditions(named(expr)?, &schema))
 }
 
 /// What an inner join asks of subqueries is a filter above it, where marks can be joined.
@@ -79,7 +89,7 @@ fn conditions(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         Expr::BinaryExpr(BinaryExpr { op: Operator::And, .. }) => {
             expr.map_children(|part| conditions(part, schema))
         }
-        Expr::InSubquery(lookup) if is_join(lookup) => Ok(Transformed::no(expr)),
+        Expr::InSubquery(lookup) if is_join(lookup) => Ok(Transformed::yes(expr)),
         Expr::Not(inner) if matches!(inner.as_ref(), Expr::InSubquery(lookup) if is_join(lookup)) => {
             Ok(Transformed::no(expr))
         }
@@ -95,7 +105,9 @@ fn is_join(lookup: &InSubquery) -> bool {
 fn aware(expr: Expr, asked: Asked, schema: &DFSchema) -> Result<Transformed<Expr>> {
     match expr {
         Expr::InSubquery(lookup) => match asked {
-            Asked::Truth if !lookup.negated => Ok(Transformed::no(Expr::InSubquery(lookup))),
+            Asked::Truth if !lookup.negated => {
+                Members::of(lookup.subquery).hold(*lookup.expr, schema).map(Transformed::yes)
+            }
             Asked::Truth | Asked::Value => three_valued(lookup, schema),
         },
         Expr::BinaryExpr(BinaryExpr { op: Operator::And | Operator::Or, .. }) => {
@@ -107,29 +119,134 @@ fn aware(expr: Expr, asked: Asked, schema: &DFSchema) -> Result<Transformed<Expr
 
 fn three_valued(lookup: InSubquery, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let InSubquery { expr, subquery, negated } = lookup;
-    let (relation, member) = subquery.subquery.schema().qualified_field(0);
+    let members = Members::of(subquery);
     let has_null_value = expr.nullable(schema).unwrap_or(true);
-    let has_null_member = member.is_nullable();
-    if !has_null_value && !has_null_member {
-        return Ok(Transformed::no(Expr::InSubquery(InSubquery::new(expr, subquery, negated))));
-    }
-    let member = Expr::from((relation, member));
+    let has_null_member = members.may_be_null();
     let null = || lit(ScalarValue::Boolean(None));
-    let mark = Expr::InSubquery(InSubquery::new(expr.clone(), subquery.clone(), false));
+    let mark = members.hold(expr.as_ref().clone(), schema)?;
+    if !has_null_value && !has_null_member {
+        return Ok(Transformed::yes(negated_if(negated, mark)));
+    }
     let mut case = when(mark, lit(true));
     if has_null_value {
-        case.when(expr.is_null().and(exists(subquery.clone())), null());
+        case.when(expr.is_null().and(members.exist()), null());
     }
     if has_null_member {
-        let plan = LogicalPlanBuilder::from(subquery.subquery.as_ref().clone());
-        let nulls = plan.filter(member.is_null())?.build()?;
-        let nulls = Subquery { subquery: Arc::new(nulls), ..subquery };
-        case.when(exists(nulls), null());
+        case.when(members.hold_null()?, null());
     }
     let is_in = case.otherwise(lit(false))?;
-    Ok(Transformed::yes(if negated { not(is_in) } else { is_in }))
+    Ok(Transformed::yes(negated_if(negated, is_in)))
 }
 
-fn exists(subquery: Subquery) -> Expr {
-    Expr::Exists(Exists::new(subquery, false))
+fn negated_if(negated: bool, expr: Expr) -> Expr {
+    if negated { not(expr) } else { expr }
+}
+
+/// The values of a subquery.
+struct Members {
+    subquery: Subquery,
+    /// Where a value is made of the rows around the subquery: of what else, and how. DataFusion joins by such a condition, but not by
+    /// such a value.
+    made: Option<(Arc<LogicalPlan>, Expr)>,
+}
+
+impl Members {
+    fn of(subquery: Subquery) -> Self {
+        let made = match subquery.subquery.as_ref() {
+            LogicalPlan::Projection(Projection { expr, input, .. }) => match expr.as_slice() {
+                [value] if value.contains_outer() => {
+                    Some((Arc::clone(input), value.clone().unalias()))
+                }
+                _ => None,
+            },
+            _ => None,
+        };
+        Self { subquery, made }
+    }
+
+    fn may_be_null(&self) -> bool {
+        self.subquery.subquery.schema().field(0).is_nullable()
+    }
+
+    /// Whether `value`, a column of `schema` or calculated from its columns, is known to be one: true, or false.
+    fn hold(&self, value: Expr, schema: &DFSchema) -> Result<Expr> {
+        let Some((rows, made)) = &self.made else {
+            return Ok(Expr::InSubquery(InSubquery::new(
+                Box::new(value),
+                self.subquery.clone(),
+                false,
+            )));
+        };
+        let mut outer = self.subquery.outer_ref_columns.clone();
+        let value = value.transform(|part| match part {
+            Expr::Column(column) => {
+                let field = Arc::clone(schema.field_from_column(&column)?);
+                outer.push(Expr::OuterReferenceColumn(field.clone(), column.clone()));
+                Ok(Transformed::yes(Expr::OuterReferenceColumn(field, column)))
+            }
+            part => Ok(Transformed::no(part)),
+        })?;
+        self.exist_where(rows, made.clone().eq(value.data), outer)
+    }
+
+    /// Whether one is null.
+    fn hold_null(&self) -> Result<Expr> {
+        let outer = self.subquery.outer_ref_columns.clone();
+        match &self.made {
+            Some((rows, made)) => self.exist_where(rows, made.clone().is_null(), outer),
+            None => {
+                let rows = &self.subquery.subquery;
+                let member = Expr::from(rows.schema().qualified_field(0));
+                self.exist_where(rows, member.is_null(), outer)
+            }
+        }
+    }
+
+    /// Whether there are any.
+    fn exist(&self) -> Expr {
+        Expr::Exists(Exists::new(self.subquery.clone(), false))
+    }
+
+    fn exist_where(
+        &self,
+        rows: &Arc<LogicalPlan>,
+        condition: Expr,
+        outer_ref_columns: Vec<Expr>,
+    ) -> Result<Expr> {
+        let matching =
+            LogicalPlanBuilder::from(rows.as_ref().clone()).filter(condition)?.build()?;
+        let spans = self.subquery.spans.clone();
+        let matching = Subquery { subquery: Arc::new(matching), outer_ref_columns, spans };
+        Ok(Expr::Exists(Exists::new(matching, false)))
+    }
+}
+
+/// What the values of a subquery are called.
+const MEMBER_NAME: &str = "__member";
+
+/// The expression with subqueries whose values have names of which DataFusion makes joins: those of tables' columns, or one of ours.
+fn named(expr: Expr) -> Result<Expr> {
+    let named = expr.transform(|part| match part {
+        Expr::InSubquery(InSubquery { expr, subquery, negated }) => {
+            let subquery = named_member(subquery)?;
+            Ok(Transformed::yes(Expr::InSubquery(InSubquery::new(expr, subquery, negated))))
+        }
+        part => Ok(Transformed::no(part)),
+    })?;
+    Ok(named.data)
+}
+
+fn named_member(subquery: Subquery) -> Result<Subquery> {
+    let plan = &subquery.subquery;
+    let (member, rows) = match plan.as_ref() {
+        LogicalPlan::Projection(Projection { expr, input, .. }) => match expr.as_slice() {
+            [Expr::Column(column)] if column.relation.is_some() => return Ok(subquery),
+            [value] => (value.clone().unalias(), input),
+            // Refused by DataFusion.
+            _ => return Ok(subquery),
+        },
+        _ => (Expr::from(plan.schema().qualified_field(0)), plan),
+    };
+    let named = Projection::try_new(vec![member.alias(MEMBER_NAME)], Arc::clone(rows))?;
+    Ok(Subquery { subquery: Arc::new(LogicalPlan::Projection(named)), ..subquery })
 }

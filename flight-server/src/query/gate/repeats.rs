@@ -92,7 +92,7 @@ fn items(select: &mut Select, outside: &Mentioned, repeats: &mut Repeats) {
             // What a wildcard stands for is not known here.
             (Some(parts), _) => seen.column(parts) || has_wildcard,
             (None, Some(name)) => seen.alias(name) || has_wildcard && !kept.contains(name),
-            (None, None) => seen.takes(Key::Expr(without_casts(expr))),
+            (None, None) => has_subquery(expr) || seen.takes(Key::Expr(without_casts(expr))),
         };
         if repeats_one {
             let alias = format!("{MARK}{}", repeats.len());
@@ -145,6 +145,15 @@ enum Key {
     Alias(String),
     /// Any other expression, see [`without_casts`].
     Expr(String),
+}
+
+/// Whether there is a subquery in an expression: what that is called says nothing of most of it.
+fn has_subquery(expr: &Expr) -> bool {
+    visit_expressions(expr, |part| match part {
+        Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. } => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    })
+    .is_break()
 }
 
 /// What an expression is called, as far as two are compared: in lower case.
