@@ -270,6 +270,18 @@ pub(crate) fn table_stays(status: Status, table: &str) -> Status {
     detailed(status, message, TABLE_STAYS, "true")
 }
 
+/// The error of preparing an unsupported statement that has parameters: INVALID_ARGUMENT, since Python's DB-API takes UNIMPLEMENTED
+/// for a driver that cannot prepare. It would go on, bind the parameters, and show what that ends with instead.
+pub(crate) fn unsupported_with_parameters(status: &Status) -> Status {
+    let (details, trailers) = (status.get_error_details(), status.metadata().clone());
+    Status::with_error_details_and_metadata(
+        Code::InvalidArgument,
+        status.message(),
+        details,
+        trailers,
+    )
+}
+
 /// A panic below a call. What it says is for the log only.
 pub(crate) fn panicked(panic: &(dyn std::any::Any + Send)) -> Status {
     let text = panic

@@ -17,12 +17,12 @@ use datafusion::logical_expr::LogicalPlan;
 use futures::stream::BoxStream;
 use prost::Message;
 use table_core::schema::portable_type;
-use tonic::Status;
+use tonic::{Code, Status};
 
 use crate::engine::Engine;
 use crate::frame::Frame;
 use crate::query::call::CallOptions;
-use crate::query::gate::{Gated, Statement};
+use crate::query::gate::{self, Gated, Statement};
 use crate::query::handle::{self, Handle};
 use crate::query::min_versions::MinVersions;
 use crate::query::plan::{self, Prepared};
@@ -43,6 +43,20 @@ const IS_QUERY: [u8; 2] = [0x20, 0x00];
 pub(crate) async fn create(
     engine: &Arc<Engine>,
     source: impl Into<Source>,
+    options: &CallOptions,
+) -> Result<Bytes, Status> {
+    let source = source.into();
+    prepare(engine, source.clone(), options).await.map_err(|status| match source {
+        Source::Sql(sql) if status.code() == Code::Unimplemented && gate::has_parameters(&sql) => {
+            status::unsupported_with_parameters(&status)
+        }
+        _ => status,
+    })
+}
+
+async fn prepare(
+    engine: &Arc<Engine>,
+    source: Source,
     options: &CallOptions,
 ) -> Result<Bytes, Status> {
     let gated = plan::gated(engine, source).await?;

@@ -90,6 +90,10 @@ def test_an_empty_result_has_its_schema(cursor: Any, loaded: str) -> None:
         ("SELECT count(*) FROM {t} WHERE ts >= ?", (DAY + datetime.timedelta(hours=12),), [(24,)]),
         ("SELECT count(*) FROM {t} WHERE symbol = ?", (None,), [(0,)]),
         ("SELECT symbol, close FROM {t} WHERE symbol = $1 AND close = $2", ("AAPL", 101.0), [("AAPL", 101.0)]),
+        # What a parameter is, nothing says here; it is a text.
+        ("SELECT ? || ?", ("a", "b"), [("ab",)]),
+        ("SELECT ? || (?) || ? || 'x'", ("a", "b", None), [(None,)]),
+        ("SELECT count(*) FROM {t} WHERE symbol = $2 || $1", ("DA", "NV"), [(24,)]),
     ],
 )
 def test_parameters_are_bound(cursor: Any, loaded: str, sql: str, parameters: tuple[object, ...], rows: object) -> None:

@@ -191,6 +191,20 @@ def test_statements_that_are_not_for_clients_are_refused(cursor: Any, unchanged:
 
 
 @pytest.mark.parametrize(
+    ("sql", "word"),
+    [
+        ("DELETE FROM {t} WHERE close = ?", "appends only"),
+        ("UPDATE {t} SET close = ?", "appends only"),
+        ("SELECT * FROM {t} WHERE close = ? FOR UPDATE", "FOR UPDATE"),
+    ],
+)
+def test_a_statement_with_parameters_is_refused_with_the_reason(cursor: Any, unchanged: str, sql: str, word: str) -> None:
+    """The driver manager takes NOT_IMPLEMENTED for a driver that cannot prepare, goes on, and shows what that ends with."""
+    with pytest.raises(adbc.ProgrammingError, match=word):
+        cursor.execute(sql.format(t=unchanged), (1.0,))
+
+
+@pytest.mark.parametrize(
     "sql",
     [
         "SELECT " + "+".join(["1"] * 5001),

@@ -11,6 +11,7 @@ mod ignored;
 mod measure;
 mod repeats;
 mod rows;
+mod texts;
 mod zone;
 
 #[cfg(test)]
@@ -119,6 +120,7 @@ pub(crate) fn check(sql: &str) -> Result<Gated, Status> {
     asof::nest(&mut statement)?;
     zone::place(&mut statement)?;
     digits::keep(&mut statement);
+    texts::assume(&mut statement);
     let repeats = repeats::rename(&mut statement);
     let mut names = Names::of(&statement)?;
     names.function_tables.retain(|table| !past_tables.contains_key(table));
@@ -140,6 +142,11 @@ pub(crate) fn check(sql: &str) -> Result<Gated, Status> {
         repeats,
         parameter_count,
     })
+}
+
+/// Whether a text has parameters, whatever else can be said of it.
+pub(crate) fn has_parameters(sql: &str) -> bool {
+    measure::tokens(sql).is_ok_and(|(_, count)| count > 0)
 }
 
 fn classify(statement: DfStatement) -> Result<Statement, Status> {
