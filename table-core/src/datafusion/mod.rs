@@ -25,6 +25,7 @@ mod order;
 mod physical;
 mod provider;
 mod series;
+mod shifts;
 mod shown_subqueries;
 mod sort_keys;
 mod statistics;
@@ -52,6 +53,7 @@ pub use physical::PhysicalPlans;
 pub use provider::{SnapshotProvider, TABLE_STORE_URL};
 pub(crate) use series::bucket_length;
 pub use series::{aggregate_functions, scalar_functions};
+pub use shifts::ExactShifts;
 pub use shown_subqueries::{MarkedProjections, ShownSubqueries};
 pub use sort_keys::SortKeysOnce;
 
