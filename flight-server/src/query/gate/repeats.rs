@@ -81,6 +81,7 @@ fn items(select: &mut Select, outside: &Mentioned, repeats: &mut Repeats) {
         kept.extend(outside.iter().cloned());
     }
     let mut seen = Seen::default();
+    let is_alone = select.projection.len() == 1;
     for item in &mut select.projection {
         let (expr, name) = match item {
             SelectItem::UnnamedExpr(expr) => (expr, None),
@@ -92,7 +93,9 @@ fn items(select: &mut Select, outside: &Mentioned, repeats: &mut Repeats) {
             // What a wildcard stands for is not known here.
             (Some(parts), _) => seen.column(parts) || has_wildcard,
             (None, Some(name)) => seen.alias(name) || has_wildcard && !kept.contains(name),
-            (None, None) => has_subquery(expr) || seen.takes(Key::Expr(without_casts(expr))),
+            (None, None) => {
+                has_subquery(expr) && !is_alone || seen.takes(Key::Expr(without_casts(expr)))
+            }
         };
         if repeats_one {
             let alias = format!("{MARK}{}", repeats.len());
