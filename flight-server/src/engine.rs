@@ -19,9 +19,9 @@ use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionConfig;
 use table_core::clock::{Clock, SystemClock};
 use table_core::datafusion::{
-    AsofFilters, ColumnsFirst, EntitiesFromCoverage, ExactComparisons, ExactShifts, GapFilling,
-    LengthsOfTime, MarkedProjections, MergeSegments, NullAwareIn, OneWayFilters, PhysicalPlans,
-    ReadEnds, ShownSubqueries, SnapshotSource, SortKeysOnce, TABLE_STORE_URL, UnorderedGroups,
+    AsofFilters, ColumnsFirst, EntitiesFromCoverage, ExactComparisons, GapFilling, LengthsOfTime,
+    MarkedProjections, MergeSegments, NullAwareIn, OneWayFilters, PhysicalPlans, ReadEnds,
+    ShownSubqueries, SnapshotSource, SortKeysOnce, TABLE_STORE_URL, UnorderedGroups,
     WholeFloatGroups, guard_group_names, guard_lists, guard_pushdown, table_functions,
 };
 use table_core::segment::reader::SegmentCache;
@@ -249,7 +249,6 @@ fn template(runtime: &Arc<RuntimeEnv>) -> DfResult<SessionState> {
 fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     let mut rules = Analyzer::new().rules;
     rules.insert(0, Arc::new(ExactComparisons));
-    rules.insert(0, Arc::new(ExactShifts));
     rules.insert(0, Arc::new(LengthsOfTime));
     rules.insert(0, Arc::new(NullAwareIn));
     rules.insert(0, Arc::new(ShownSubqueries));

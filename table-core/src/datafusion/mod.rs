@@ -25,7 +25,6 @@ mod order;
 mod physical;
 mod provider;
 mod series;
-mod shifts;
 mod shown_subqueries;
 mod sort_keys;
 mod statistics;
@@ -53,7 +52,6 @@ pub use physical::PhysicalPlans;
 pub use provider::{SnapshotProvider, TABLE_STORE_URL};
 pub(crate) use series::bucket_length;
 pub use series::{aggregate_functions, scalar_functions};
-pub use shifts::ExactShifts;
 pub use shown_subqueries::{MarkedProjections, ShownSubqueries};
 pub use sort_keys::SortKeysOnce;
 
