@@ -14,14 +14,16 @@
 use std::sync::Arc;
 
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{DFSchema, ExprSchema, JoinType, ScalarValue};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{DFSchema, ExprSchema, JoinType, ScalarValue, not_impl_err};
 use datafusion::error::Result;
 use datafusion::logical_expr::expr::{Exists, InSubquery};
-use datafusion::logical_expr::utils::{conjunction, merge_schema, split_conjunction_owned};
+use datafusion::logical_expr::utils::{
+    conjunction, merge_schema, split_conjunction, split_conjunction_owned,
+};
 use datafusion::logical_expr::{
-    BinaryExpr, Expr, ExprSchemable, Join, LogicalPlan, LogicalPlanBuilder, Operator, Projection,
-    Subquery, lit, not, when,
+    BinaryExpr, Cast, Expr, ExprSchemable, Join, LogicalPlan, LogicalPlanBuilder, Operator,
+    Projection, Subquery, lit, not, when,
 };
 use datafusion::optimizer::AnalyzerRule;
 
@@ -97,9 +99,14 @@ fn conditions(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     }
 }
 
-/// Whether a condition of its own is a join that is right: of a subquery that is the same for all rows.
+/// Whether a condition of its own is a join that is right: of a subquery that is the same for all rows, and a column. What is the same
+/// for all rows itself becomes a condition on the subquery alone, behind which its nulls are gone.
 fn is_join(lookup: &InSubquery) -> bool {
-    lookup.subquery.outer_ref_columns.is_empty()
+    let is_column = match lookup.expr.as_ref() {
+        Expr::Cast(Cast { expr, .. }) => matches!(expr.as_ref(), Expr::Column(_)),
+        expr => matches!(expr, Expr::Column(_)),
+    };
+    is_column && lookup.subquery.outer_ref_columns.is_empty()
 }
 
 fn aware(expr: Expr, asked: Asked, schema: &DFSchema) -> Result<Transformed<Expr>> {
@@ -119,6 +126,7 @@ fn aware(expr: Expr, asked: Asked, schema: &DFSchema) -> Result<Transformed<Expr
 
 fn three_valued(lookup: InSubquery, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let InSubquery { expr, subquery, negated } = lookup;
+    joinable(&subquery, Rows::Counted)?;
     let members = Members::of(subquery);
     let has_null_value = expr.nullable(schema).unwrap_or(true);
     let has_null_member = members.may_be_null();
@@ -228,12 +236,75 @@ const MEMBER_NAME: &str = "__member";
 fn named(expr: Expr) -> Result<Expr> {
     let named = expr.transform(|part| match part {
         Expr::InSubquery(InSubquery { expr, subquery, negated }) => {
+            joinable(&subquery, Rows::Matched)?;
             let subquery = named_member(subquery)?;
             Ok(Transformed::yes(Expr::InSubquery(InSubquery::new(expr, subquery, negated))))
+        }
+        Expr::Exists(exists) => {
+            joinable(&exists.subquery, Rows::Counted)?;
+            Ok(Transformed::no(Expr::Exists(exists)))
         }
         part => Ok(Transformed::no(part)),
     })?;
     Ok(named.data)
+}
+
+/// What is asked of the rows of a subquery.
+#[derive(Debug, Clone, Copy)]
+enum Rows {
+    /// Whether one is equal to something, where a null in it is no other answer than no row.
+    Matched,
+    /// Whether there are any.
+    Counted,
+}
+
+/// Refuses subqueries that speak of the rows around them and that DataFusion would join by the wrong rows: it leaves out the one row
+/// of an aggregate over nothing, and OFFSET, and takes several marks in a condition about those rows for one.
+fn joinable(subquery: &Subquery, rows: Rows) -> Result<()> {
+    if subquery.outer_ref_columns.is_empty() {
+        return Ok(());
+    }
+    let mut fault = None;
+    subquery.subquery.apply(|plan| {
+        let speaks_of_outer = !plan.all_out_ref_exprs().is_empty();
+        fault = match plan {
+            LogicalPlan::Aggregate(aggregate)
+                if speaks_of_outer
+                    && matches!(rows, Rows::Counted)
+                    && aggregate.group_expr.is_empty()
+                    && !aggregate.aggr_expr.is_empty() =>
+            {
+                Some("an aggregate without GROUP BY")
+            }
+            LogicalPlan::Limit(limit) if speaks_of_outer && limit.skip.is_some() => Some("OFFSET"),
+            LogicalPlan::Filter(filter)
+                if split_conjunction(&filter.predicate)
+                    .iter()
+                    .any(|condition| condition.contains_outer() && marks(condition) > 1) =>
+            {
+                Some("several subqueries of its own, or one with NOT IN, in one condition on them")
+            }
+            _ => return Ok(TreeNodeRecursion::Continue),
+        };
+        Ok(TreeNodeRecursion::Stop)
+    })?;
+    match fault {
+        Some(fault) => not_impl_err!(
+            "EXISTS and IN over a subquery that speaks of the rows around it and has {fault} are not supported; write it as a \
+             join, or as a subquery of one value"
+        ),
+        None => Ok(()),
+    }
+}
+
+/// How many marks a condition needs.
+fn marks(condition: &Expr) -> usize {
+    let mut count = 0;
+    let counted = condition.apply(|part| {
+        count += usize::from(matches!(part, Expr::Exists(_) | Expr::InSubquery(_)));
+        Ok(TreeNodeRecursion::Continue)
+    });
+    counted.map_or(usize::MAX, |_| count)
 }
 
 fn named_member(subquery: Subquery) -> Result<Subquery> {

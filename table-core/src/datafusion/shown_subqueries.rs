@@ -121,7 +121,9 @@ impl TakenOut {
                 if !is_subquery(&part) {
                     return Ok(Transformed::no(part));
                 }
-                let column = format!("{VALUE_NAME}_{}", self.values.len());
+                // Where it will stand, so that it is another name than that of any node below.
+                let place = self.schema.fields().len() + self.values.len();
+                let column = format!("{VALUE_NAME}_{place}");
                 self.values.push(valued(part, &self.schema)?.alias(&column));
                 let column = Expr::from(Column::from_name(column));
                 Ok(Transformed::new(column, true, TreeNodeRecursion::Jump))

@@ -97,8 +97,9 @@ impl Default for Mark {
 }
 
 impl ScalarUDFImpl for Mark {
+    /// None, so that a plan shows what was written, in parentheses.
     fn name(&self) -> &str {
-        "one_way"
+        ""
     }
 
     fn signature(&self) -> &Signature {
