@@ -13,18 +13,17 @@ use arrow::datatypes::{
     DataType, Int64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit, TimeUnit,
 };
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::expr::InList;
-use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
-    Between, BinaryExpr, ColumnarValue, Expr, ExprSchemable, LogicalPlan, Operator,
+    Between, BinaryExpr, Case, ColumnarValue, Expr, ExprSchemable, LogicalPlan, Operator,
     ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility, lit,
 };
 use datafusion::optimizer::AnalyzerRule;
 
+use super::parts;
 use crate::types::ticks_per_second;
 
 const NANOS_PER_SECOND: i128 = 1_000_000_000;
@@ -44,16 +43,7 @@ impl AnalyzerRule for LengthsOfTime {
     }
 
     fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> Result<LogicalPlan> {
-        plan.transform_up_with_subqueries(|plan| {
-            let schema = merge_schema(&plan.inputs());
-            let names = NamePreserver::new(&plan);
-            plan.map_expressions(|expr| {
-                let name = names.save(&expr);
-                let expr = expr.transform_up(|part| compared(part, &schema))?;
-                Ok(expr.update_data(|expr| name.restore(expr)))
-            })
-        })
-        .map(|plan| plan.data)
+        parts::changed(plan, compared)
     }
 }
 
@@ -67,6 +57,10 @@ fn compared(part: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         }
         Expr::InList(InList { expr, list, .. }) => {
             std::iter::once(expr.as_ref()).chain(list).collect()
+        }
+        Expr::Case(Case { expr: Some(expr), when_then_expr, .. }) => {
+            let whens = when_then_expr.iter().map(|(when, _)| when.as_ref());
+            std::iter::once(expr.as_ref()).chain(whens).collect()
         }
         _ => return Ok(Transformed::no(part)),
     };
@@ -86,6 +80,12 @@ fn compared(part: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         }
         Expr::InList(InList { negated, .. }) => {
             Expr::InList(InList::new(next()?.into(), lengths.collect(), negated))
+        }
+        Expr::Case(Case { when_then_expr, else_expr, .. }) => {
+            let expr = Some(next()?.into());
+            let thens = when_then_expr.into_iter().map(|(_, then)| then);
+            let pairs = lengths.map(Box::new).zip(thens).collect();
+            Expr::Case(Case::new(expr, pairs, else_expr))
         }
         part => part,
     }))

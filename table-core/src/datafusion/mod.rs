@@ -22,6 +22,7 @@ mod merging;
 mod name_clash;
 mod null_aware_in;
 mod order;
+mod parts;
 mod physical;
 mod provider;
 mod series;

@@ -1,12 +1,10 @@
 //! Literals with more digits than the planner would keep: it reads numbers as doubles, and a TIMESTAMP or TIME without a precision has
 //! six digits behind the second. Those that need more are given a type that has them.
 
-use std::ops::ControlFlow;
-
 use datafusion::sql::parser::Statement as DfStatement;
-use datafusion::sql::sqlparser::ast::{
-    CastKind, DataType, ExactNumberInfo, Expr, Value, visit_expressions_mut,
-};
+use datafusion::sql::sqlparser::ast::{CastKind, DataType, ExactNumberInfo, Expr, Value};
+
+use super::each_expression;
 
 /// Significant digits that every double keeps.
 const DOUBLE_DIGITS: usize = 15;
@@ -20,17 +18,7 @@ const TIME_DIGITS_MAX: u64 = 9;
 
 /// Gives such literals their types.
 pub(super) fn keep(statement: &mut DfStatement) {
-    match statement {
-        DfStatement::Statement(statement) => {
-            let _: ControlFlow<()> = visit_expressions_mut(statement.as_mut(), |expr| {
-                keep_of(expr);
-                ControlFlow::Continue(())
-            });
-        }
-        DfStatement::Explain(explain) => keep(&mut explain.statement),
-        // Refused by the gate; nothing in them is looked at.
-        _ => {}
-    }
+    each_expression(statement, keep_of);
 }
 
 fn keep_of(expr: &mut Expr) {

@@ -27,7 +27,7 @@ use datafusion::sql::planner::object_name_to_table_reference;
 use datafusion::sql::resolve::resolve_table_references;
 use datafusion::sql::sqlparser::ast::{
     self, Expr, FunctionArg, FunctionArgExpr, ObjectName, ObjectType, Query, SetExpr,
-    Statement as SqlStatement, TableFactor, Value, Visit, Visitor,
+    Statement as SqlStatement, TableFactor, Value, Visit, Visitor, visit_expressions_mut,
 };
 use datafusion_substrait::substrait::proto::Plan;
 use table_core::datafusion::table_function_names;
@@ -147,6 +147,21 @@ pub(crate) fn check(sql: &str) -> Result<Gated, Status> {
 /// Whether a text has parameters, whatever else can be said of it.
 pub(crate) fn has_parameters(sql: &str) -> bool {
     measure::tokens(sql).is_ok_and(|(_, count)| count > 0)
+}
+
+/// Changes every expression of a statement that may run.
+fn each_expression(statement: &mut DfStatement, mut change: impl FnMut(&mut Expr)) {
+    let mut inner = statement;
+    while let DfStatement::Explain(explain) = inner {
+        inner = explain.statement.as_mut();
+    }
+    // Others are refused; nothing in them is looked at.
+    if let DfStatement::Statement(statement) = inner {
+        let _: ControlFlow<()> = visit_expressions_mut(statement.as_mut(), |expr| {
+            change(expr);
+            ControlFlow::Continue(())
+        });
+    }
 }
 
 fn classify(statement: DfStatement) -> Result<Statement, Status> {

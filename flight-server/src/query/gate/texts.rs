@@ -1,25 +1,13 @@
 //! `? || ?`: two parameters of which nothing says a type are texts, as they are elsewhere. The planner would find none.
 
-use std::ops::ControlFlow;
-
 use datafusion::sql::parser::Statement as DfStatement;
-use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, CastKind, DataType, Expr, Value, visit_expressions_mut,
-};
+use datafusion::sql::sqlparser::ast::{BinaryOperator, CastKind, DataType, Expr, Value};
+
+use super::each_expression;
 
 /// Gives such parameters their type.
 pub(super) fn assume(statement: &mut DfStatement) {
-    match statement {
-        DfStatement::Statement(statement) => {
-            let _: ControlFlow<()> = visit_expressions_mut(statement.as_mut(), |expr| {
-                assume_of(expr);
-                ControlFlow::Continue(())
-            });
-        }
-        DfStatement::Explain(explain) => assume(&mut explain.statement),
-        // Refused by the gate; nothing in them is looked at.
-        _ => {}
-    }
+    each_expression(statement, assume_of);
 }
 
 fn assume_of(expr: &mut Expr) {

@@ -17,18 +17,17 @@ mod digits;
 
 use arrow::datatypes::{DataType, Decimal128Type, DecimalType, TimeUnit};
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::error::Result;
 use datafusion::logical_expr::expr::{InList, ScalarFunction};
-use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
     Between, BinaryExpr, Case, Cast, Expr, ExprSchemable, LogicalPlan, Operator, cast, lit,
 };
 use datafusion::optimizer::AnalyzerRule;
 
 use self::digits::Digits;
+use super::parts;
 
 /// Digits behind the second that a timestamp of less than nanoseconds can have.
 const SUBSECOND_DIGITS_MAX: usize = 6;
@@ -46,25 +45,7 @@ impl AnalyzerRule for ExactComparisons {
     }
 
     fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> Result<LogicalPlan> {
-        plan.transform_up_with_subqueries(exact).map(|plan| plan.data)
-    }
-}
-
-fn exact(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
-    let mut schema = merge_schema(&plan.inputs());
-    if let LogicalPlan::TableScan(scan) = &plan {
-        let source = scan.source.schema();
-        schema.merge(&DFSchema::try_from_qualified_schema(scan.table_name.clone(), &source)?);
-    }
-    let names = NamePreserver::new(&plan);
-    let plan = plan.map_expressions(|expr| {
-        let name = names.save(&expr);
-        let expr = expr.transform_up(|part| Ok(exact_part(part, &schema)))?;
-        Ok(expr.update_data(|expr| name.restore(expr)))
-    })?;
-    match plan.transformed {
-        true => plan.map_data(LogicalPlan::recompute_schema),
-        false => Ok(plan),
+        parts::changed(plan, |part, schema| Ok(exact_part(part, schema)))
     }
 }
 
