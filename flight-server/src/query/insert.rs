@@ -165,12 +165,30 @@ pub(crate) async fn source(
         LogicalPlan::Dml(dml) if dml.op == WriteOp::Insert(InsertOp::Append) => {
             let input = Arc::unwrap_or_clone(dml.input);
             plan::read_only(&input)?;
+            let input = typed_parameters(input).map_err(|error| status::query(&error))?;
             Ok((table, input))
         }
         _ => Err(status::unsupported(
             "rows cannot be replaced; INSERT INTO appends, and refuses what is there already",
         )),
     }
+}
+
+/// The rows with every parameter of theirs cast to the type of its column, which the planner knows, and forgets when values are bound.
+fn typed_parameters(plan: LogicalPlan) -> DfResult<LogicalPlan> {
+    let has_parameter = |expr: &Expr| expr.exists(|expr| Ok(matches!(expr, Expr::Placeholder(_))));
+    let typed = plan.transform_up(|plan| {
+        let LogicalPlan::Values(mut values) = plan else { return Ok(Transformed::no(plan)) };
+        for row in &mut values.values {
+            for (expr, field) in row.iter_mut().zip(values.schema.fields()) {
+                if !field.data_type().is_null() && has_parameter(expr)? {
+                    *expr = cast(std::mem::take(expr), field.data_type().clone());
+                }
+            }
+        }
+        Ok(Transformed::yes(LogicalPlan::Values(values)))
+    })?;
+    Ok(typed.data)
 }
 
 /// Whether the rows are all written out, with no other VALUES among them.

@@ -35,7 +35,6 @@ pub(crate) struct Collector {
 impl Collector {
     pub(crate) fn new() -> Self {
         let bounds = DecodeLimits {
-            rows_max: limits::PARAMETER_ROWS_MAX as u64,
             batch_bytes_max: limits::PARAMETER_BYTES_MAX as u64,
             unfolded_bytes_max: limits::PARAMETER_BYTES_MAX as u64,
             ..DecodeLimits::default()

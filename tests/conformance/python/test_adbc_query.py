@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import decimal
 import threading
 import time
 from collections.abc import Callable
@@ -99,6 +100,17 @@ def test_an_empty_result_has_its_schema(cursor: Any, loaded: str) -> None:
 def test_parameters_are_bound(cursor: Any, loaded: str, sql: str, parameters: tuple[object, ...], rows: object) -> None:
     cursor.execute(sql.format(t=loaded), parameters)
     assert cursor.fetchall() == rows
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_inserted_parameters_become_what_the_columns_are(cursor: Any, name: str, rows: int) -> None:
+    cursor.execute(f"CREATE TABLE {name} (a REAL, b TIMESTAMP WITH TIME ZONE, c DECIMAL(10, 2), d DATE, e SMALLINT, f TEXT)")
+    values = (0.25, datetime.datetime(2026, 1, 1, 12), 1.25, "2026-01-02", 7, None)
+    marks = ", ".join(["(?, ?, ?, ?, ? + 1, ?)"] * rows)
+    cursor.execute(f"INSERT INTO {name} VALUES {marks}", values * rows)
+    cursor.execute(f"SELECT * FROM {name}")
+    noon = datetime.datetime(2026, 1, 1, 12, tzinfo=datetime.timezone.utc)
+    assert cursor.fetchall() == [(0.25, noon, decimal.Decimal("1.25"), datetime.date(2026, 1, 2), 8, None)] * rows
 
 
 def test_a_prepared_statement_runs_again_with_other_values(cursor: Any, loaded: str) -> None:

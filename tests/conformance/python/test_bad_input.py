@@ -190,6 +190,13 @@ def test_statements_that_are_not_for_clients_are_refused(cursor: Any, unchanged:
     assert not target.exists()
 
 
+def test_more_rows_of_parameters_than_are_taken_are_refused_with_what_to_do(cursor: Any, unchanged: str) -> None:
+    rows = [(DAY, str(number), 1.0) for number in range(100_001)]
+    with pytest.raises(adbc.OperationalError, match="more than 100000 rows .*append the rows instead") as caught:
+        cursor.executemany(f"INSERT INTO {unchanged} VALUES (?, ?, ?)", rows)
+    assert "RESOURCE_EXHAUSTED" in str(caught.value) or "ResourceExhausted" in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("sql", "word"),
     [
