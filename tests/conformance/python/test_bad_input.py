@@ -191,10 +191,10 @@ def test_statements_that_are_not_for_clients_are_refused(cursor: Any, unchanged:
 
 
 def test_more_rows_of_parameters_than_are_taken_are_refused_with_what_to_do(cursor: Any, unchanged: str) -> None:
+    """ADBC has no code for RESOURCE_EXHAUSTED: the driver makes it INTERNAL, and tells the real one in the text."""
     rows = [(DAY, str(number), 1.0) for number in range(100_001)]
-    with pytest.raises(adbc.OperationalError, match="more than 100000 rows .*append the rows instead") as caught:
+    with pytest.raises(adbc.Error, match="more than 100000 rows .*append the rows instead.*ResourceExhausted"):
         cursor.executemany(f"INSERT INTO {unchanged} VALUES (?, ?, ?)", rows)
-    assert "RESOURCE_EXHAUSTED" in str(caught.value) or "ResourceExhausted" in str(caught.value)
 
 
 @pytest.mark.parametrize(
