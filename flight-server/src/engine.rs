@@ -19,9 +19,9 @@ use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionConfig;
 use table_core::clock::{Clock, SystemClock};
 use table_core::datafusion::{
-    AsofFilters, ColumnsFirst, EntitiesFromCoverage, ExactComparisons, GapFilling, LengthsOfTime,
-    MarkedProjections, MergeSegments, NullAwareIn, OneWayFilters, PhysicalPlans, ReadEnds,
-    ShownSubqueries, SnapshotSource, SortKeysOnce, TABLE_STORE_URL, UnorderedGroups,
+    AsofFilters, CastTimes, ColumnsFirst, EntitiesFromCoverage, ExactComparisons, GapFilling,
+    LengthsOfTime, MarkedProjections, MergeSegments, NullAwareIn, OneWayFilters, PhysicalPlans,
+    ReadEnds, ShownSubqueries, SnapshotSource, SortKeysOnce, TABLE_STORE_URL, UnorderedGroups,
     WholeFloatGroups, guard_group_names, guard_lists, guard_pushdown, table_functions,
 };
 use table_core::segment::reader::SegmentCache;
@@ -268,6 +268,7 @@ fn logical_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     rules.insert(joins, Arc::new(MarkedProjections));
     // Marks of gap filling mean something to nobody else.
     rules.insert(0, Arc::new(GapFilling));
+    rules.insert(0, Arc::new(CastTimes));
     rules
 }
 

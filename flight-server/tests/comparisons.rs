@@ -118,13 +118,55 @@ async fn times_are_compared_in_their_own_unit() {
         ("ns = '2024-01-01 00:00:00.123456789'", "1"),
         ("ns > TIMESTAMP '2024-01-01 00:00:00.123456'", "1 3"),
         ("ts < now()", "1 2"),
-        ("t = coarse", "1 2 3"),
-        ("fine >= coarse AND coarse < TIME '12:00:00.5'", "1 2"),
-        ("t BETWEEN TIME '06:00:00' AND fine", "2 3"),
-        ("t <= make_time(12, 0, 0)", "1 2"),
-        ("current_time >= TIME '00:00:00' AND coarse = '12:00:00'", "2"),
+        // Between two ticks of the column.
+        ("s < TIMESTAMP '2024-01-01 00:00:00.5'", "1 2"),
+        ("TIMESTAMP '2024-01-01 00:00:00.5' <= s", "3"),
+        ("s >= TIMESTAMP '2023-12-31 23:59:59.5'", "2 3"),
+        ("s < TIMESTAMP '2024-01-01 00:00:01' - INTERVAL '0.5 seconds'", "1 2"),
+        ("s > '2023-12-31 23:59:59.25'", "2 3"),
+        ("s BETWEEN '2023-12-31 23:59:59.5' AND TIMESTAMP '2024-01-01 00:00:00.5'", "2"),
+        ("s NOT IN (TIMESTAMP '2024-01-01 00:00:00.5', TIMESTAMP '2024-01-01')", "1 3"),
+        ("ts < TIMESTAMP '2024-01-01 00:00:00.0000005'", "1 2"),
+        ("CASE s WHEN TIMESTAMP '2024-01-01 00:00:00.5' THEN false ELSE id = 2 END", "2"),
+        ("s <= (SELECT TIMESTAMP '2024-01-01 00:00:00.5') AND id > 1", "2"),
+        ("s IN (SELECT TIMESTAMP '2024-01-01 00:00:00.5')", ""),
+        ("arrow_cast(s, 'Timestamp(ms)') < TIMESTAMP '2024-01-01 00:00:00.5'", "1 2"),
     ] {
         let sql = format!("SELECT id FROM times WHERE {filter} ORDER BY id");
+        assert_eq!(client.rows(&sql).await.join(" "), ids, "{filter}");
+    }
+    // A time without a zone that is given one is a local time of that zone.
+    client.update("CREATE TABLE places (id INT, s TIMESTAMP(0), ts TIMESTAMP(6))").await;
+    let rows = ["2023-12-31 23:00:00", "2024-01-01 00:00:00", "2024-01-01 02:00:00"];
+    let rows: Vec<String> =
+        (1..).zip(rows).map(|(id, ts)| format!("({id}, '{ts}', '{ts}')")).collect();
+    client.update(&format!("INSERT INTO places VALUES {}", rows.join(", "))).await;
+    client.update("CREATE TABLE moments (at TIMESTAMP WITH TIME ZONE)").await;
+    client.update("INSERT INTO moments VALUES ('2024-01-01T05:00:00Z')").await;
+    let there = "s AT TIME ZONE 'America/New_York'";
+    for (filter, ids) in [
+        (format!("{there} = '2024-01-01T05:00:00Z'"), "2"),
+        (format!("{there} = TIMESTAMPTZ '2024-01-01T05:00:00Z'"), "2"),
+        // Without a zone it is a local time there, too.
+        (format!("{there} = TIMESTAMP '2024-01-01'"), "2"),
+        (format!("'2024-01-01T04:59:59.5Z' < {there}"), "2 3"),
+        (format!("{there} NOT IN ('2024-01-01T05:00:00Z', '2024-01-01T05:00:00.5Z')"), "1 3"),
+        (format!("{there} BETWEEN '2024-01-01T04:00:00Z' AND '2024-01-01T05:00:00Z'"), "1 2"),
+        (format!("'2024-01-01T05:00:00Z' BETWEEN {there} AND ts AT TIME ZONE 'UTC'"), ""),
+        (format!("CASE {there} WHEN '2024-01-01T05:00:00Z' THEN true ELSE false END"), "2"),
+        (format!("{there} IN (SELECT at FROM moments)"), "2"),
+        (format!("{there} >= (SELECT max(at) FROM moments)"), "2 3"),
+        (format!("{there} < now()"), "1 2 3"),
+        (
+            r#"arrow_cast(ts, 'Timestamp(us, "+05:00")') <= '2023-12-31T19:00:00Z'"#.to_owned(),
+            "1 2",
+        ),
+        ("s AT TIME ZONE 'UTC' = '2024-01-01T00:00:00Z'".to_owned(), "2"),
+    ] {
+        let sql = format!("SELECT id FROM places WHERE {filter} ORDER BY id");
+        assert_eq!(client.rows(&sql).await.join(" "), ids, "{filter}");
+        let sql =
+            format!("SELECT id FROM (SELECT id, ({filter}) AS c FROM places) WHERE c ORDER BY id");
         assert_eq!(client.rows(&sql).await.join(" "), ids, "{filter}");
     }
     let types = client.query("SELECT now(), current_timestamp, current_time").await;

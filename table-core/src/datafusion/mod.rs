@@ -2,6 +2,7 @@
 //! physical rules that know how segments are sorted, gap filling and `ASOF JOIN`.
 
 mod asof;
+mod cast_times;
 mod columns_first;
 mod comparisons;
 mod date_bin;
@@ -31,6 +32,7 @@ mod sort_keys;
 mod statistics;
 
 pub use asof::{AsofFilters, AsofJoin, AsofKeys, asof_join};
+pub use cast_times::CastTimes;
 pub use columns_first::ColumnsFirst;
 pub use comparisons::ExactComparisons;
 pub use date_bin::date_bin;

@@ -19,7 +19,11 @@ pub(super) fn changed(
     plan.transform_up_with_subqueries(|plan| node_changed(plan, &change)).map(|plan| plan.data)
 }
 
-fn node_changed(
+/// [`changed`] of one node alone.
+///
+/// # Errors
+/// As [`changed`].
+pub(super) fn node_changed(
     plan: LogicalPlan,
     change: &impl Fn(Expr, &DFSchema) -> Result<Transformed<Expr>>,
 ) -> Result<Transformed<LogicalPlan>> {

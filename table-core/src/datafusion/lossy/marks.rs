@@ -37,8 +37,12 @@ fn mark_part(part: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     if !part.any_column_refs() || !is_lossy(&part, schema)? {
         return Ok(Transformed::no(part));
     }
-    let mark = ScalarUDF::new_from_impl(Mark::default());
-    Ok(Transformed::new(mark.call(vec![part]), true, TreeNodeRecursion::Jump))
+    Ok(Transformed::new(hidden(part), true, TreeNodeRecursion::Jump))
+}
+
+/// An expression with a mark around it.
+pub(in crate::datafusion) fn hidden(part: Expr) -> Expr {
+    ScalarUDF::new_from_impl(Mark::default()).call(vec![part])
 }
 
 /// Whether two arguments can have the same value.

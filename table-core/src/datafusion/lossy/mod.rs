@@ -34,7 +34,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::filter::{FilterExec, FilterExecBuilder};
 
 use self::marks::Mark;
-pub(super) use self::marks::mark;
+pub(super) use self::marks::{hidden, mark};
 
 /// Hides what was marked, and equations, from later rules. See the module; the marks are set by
 /// [`PhysicalPlans`](super::PhysicalPlans).
