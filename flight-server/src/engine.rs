@@ -6,6 +6,7 @@ use std::time::Duration;
 use datafusion::catalog::information_schema::InformationSchemaProvider;
 use datafusion::catalog::{CatalogProviderList, MemoryCatalogProviderList, SchemaProvider};
 use datafusion::error::Result as DfResult;
+use datafusion::execution::FunctionRegistry;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::object_store::ObjectStoreUrl;
@@ -37,6 +38,7 @@ use crate::query::pins::{PinnedSchema, Pins};
 use crate::query::planner::Planner;
 use crate::query::plans::Plans;
 use crate::query::running::RunningQueries;
+use crate::query::shifts::ExactShifts;
 use crate::query::yielding::YieldingJoins;
 use crate::session::PreparedStatements;
 use crate::spill::SpillFolder;
@@ -242,6 +244,7 @@ fn template(runtime: &Arc<RuntimeEnv>) -> DfResult<SessionState> {
         .with_physical_optimizer_rules(physical_rules())
         .build();
     functions::bound(&mut state)?;
+    state.register_expr_planner(Arc::new(ExactShifts))?;
     Ok(state)
 }
 

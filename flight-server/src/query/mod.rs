@@ -19,6 +19,7 @@ pub(crate) mod plans;
 pub(crate) mod prepared;
 pub(crate) mod running;
 pub(crate) mod session_form;
+pub(crate) mod shifts;
 mod shown;
 pub(crate) mod source;
 pub(crate) mod statement;
