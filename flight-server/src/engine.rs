@@ -23,7 +23,8 @@ use table_core::datafusion::{
     AsofFilters, CastTimes, ColumnsFirst, EntitiesFromCoverage, ExactComparisons, GapFilling,
     LengthsOfTime, MarkedProjections, MergeSegments, NullAwareIn, OneWayFilters, PhysicalPlans,
     ReadEnds, ShownSubqueries, SnapshotSource, SortKeysOnce, TABLE_STORE_URL, UnorderedGroups,
-    WholeFloatGroups, guard_group_names, guard_lists, guard_pushdown, table_functions,
+    WholeFloatGroups, WholeTickFrames, guard_group_names, guard_lists, guard_pushdown,
+    table_functions,
 };
 use table_core::segment::reader::SegmentCache;
 use table_core::{Catalog, CatalogOptions, Error, ErrorKind};
@@ -248,13 +249,14 @@ fn template(runtime: &Arc<RuntimeEnv>) -> DfResult<SessionState> {
     Ok(state)
 }
 
-/// Ours, and DataFusion's, which make the types of all else agree.
+/// Ours, and between them DataFusion's, which make the types of all else agree.
 fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     let mut rules = Analyzer::new().rules;
     rules.insert(0, Arc::new(ExactComparisons));
     rules.insert(0, Arc::new(LengthsOfTime));
     rules.insert(0, Arc::new(NullAwareIn));
     rules.insert(0, Arc::new(ShownSubqueries));
+    rules.push(Arc::new(WholeTickFrames));
     rules
 }
 
