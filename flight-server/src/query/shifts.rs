@@ -3,11 +3,14 @@
 //! DataFusion calculates in the type of the time and cuts off the rest of the shift: half a second after a time of whole seconds was
 //! that time, and six hours before a date was that date. Here the time is cast to a timestamp that can have what is asked for, while
 //! the statement is planned, so that everything above knows its type. Where its own is enough it stays, and where the shift is
-//! an interval that is no constant a timestamp stays, too.
+//! an interval that is no constant a timestamp stays, too. What is added to a time and not bound yet is a duration.
 
-use arrow::datatypes::{DataType, IntervalMonthDayNano, TimeUnit};
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, IntervalMonthDayNano, TimeUnit};
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::error::Result as DfResult;
+use datafusion::logical_expr::expr::Placeholder;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator, cast};
 use datafusion::sql::sqlparser::ast::BinaryOperator;
@@ -22,7 +25,7 @@ const UNITS: [(TimeUnit, i64); 4] = [
     (TimeUnit::Nanosecond, 1),
 ];
 
-/// What a date becomes where nothing finer is asked for.
+/// What a date becomes, and what a parameter is, where nothing finer is asked for.
 const USUAL_UNIT: TimeUnit = TimeUnit::Microsecond;
 
 /// See the module.
@@ -38,18 +41,25 @@ impl ExprPlanner for ExactShifts {
         let RawBinaryExpr { op, left, right } = &expr;
         let (op, sides) = match op {
             BinaryOperator::Plus => {
-                let by_right = || shifted(right, left, schema).map(|(time, by)| (by, time));
-                (Operator::Plus, shifted(left, right, schema).or_else(by_right))
+                let later = |time, by| {
+                    shifted(time, by, schema).or_else(|| shifted_by_parameter(time, by, schema))
+                };
+                let by_right = || later(right, left).map(|(time, by)| (by, time));
+                (Operator::Plus, later(left, right).or_else(by_right))
             }
-            BinaryOperator::Minus => (Operator::Minus, shifted(left, right, schema)),
-            _ => return Ok(PlannerResult::Original(expr)),
+            BinaryOperator::Minus => {
+                let usual = || Some((in_usual_unit(left, right, schema)?, right.clone()));
+                (Operator::Minus, shifted(left, right, schema).or_else(usual))
+            }
+            op => {
+                let Some(op) = comparison(op) else { return Ok(PlannerResult::Original(expr)) };
+                let by_left = earlier(left, right, schema).map(|left| (left, right.clone()));
+                let by_right = || earlier(right, left, schema).map(|right| (left.clone(), right));
+                (op, by_left.or_else(by_right))
+            }
         };
         Ok(match sides {
-            Some((left, right)) => PlannerResult::Planned(Expr::BinaryExpr(BinaryExpr::new(
-                Box::new(left),
-                op,
-                Box::new(right),
-            ))),
+            Some((left, right)) => PlannerResult::Planned(binary(left, op, right)),
             None => PlannerResult::Original(expr),
         })
     }
@@ -79,6 +89,63 @@ fn shifted(time: &Expr, by: &Expr, schema: &DFSchema) -> Option<(Expr, Expr)> {
         _ => return None,
     };
     Some((cast(time.clone(), needed), by.clone()))
+}
+
+/// A time and a parameter that is added to it.
+fn shifted_by_parameter(time: &Expr, by: &Expr, schema: &DFSchema) -> Option<(Expr, Expr)> {
+    let Expr::Placeholder(Placeholder { id, field: None }) = by else { return None };
+    if !is_time(time, schema) {
+        return None;
+    }
+    let duration = Field::new("", DataType::Duration(USUAL_UNIT), true);
+    let by = Placeholder::new_with_field(id.clone(), Some(Arc::new(duration)));
+    let by = Expr::Placeholder(by);
+    Some(shifted(time, &by, schema).unwrap_or_else(|| (time.clone(), by)))
+}
+
+/// A time of which a parameter is taken away, where what is left is compared with a time: then it was no time that was taken away.
+fn earlier(side: &Expr, other: &Expr, schema: &DFSchema) -> Option<Expr> {
+    let Expr::BinaryExpr(BinaryExpr { left, op: op @ Operator::Minus, right }) = side else {
+        return None;
+    };
+    if !is_time(other, schema) {
+        return None;
+    }
+    shifted_by_parameter(left, right, schema).map(|(left, right)| binary(left, *op, right))
+}
+
+fn comparison(op: &BinaryOperator) -> Option<Operator> {
+    Some(match op {
+        BinaryOperator::Eq => Operator::Eq,
+        BinaryOperator::NotEq => Operator::NotEq,
+        BinaryOperator::Lt => Operator::Lt,
+        BinaryOperator::LtEq => Operator::LtEq,
+        BinaryOperator::Gt => Operator::Gt,
+        BinaryOperator::GtEq => Operator::GtEq,
+        _ => return None,
+    })
+}
+
+fn binary(left: Expr, op: Operator, right: Expr) -> Expr {
+    Expr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(right)))
+}
+
+fn is_time(expr: &Expr, schema: &DFSchema) -> bool {
+    let times = |data_type| {
+        matches!(data_type, DataType::Timestamp(..) | DataType::Date32 | DataType::Date64)
+    };
+    expr.get_type(schema).is_ok_and(times)
+}
+
+/// A time of which something is taken away that is not bound yet: a duration, or a time, of which clients have microseconds.
+fn in_usual_unit(time: &Expr, by: &Expr, schema: &DFSchema) -> Option<Expr> {
+    let Expr::Placeholder(Placeholder { field: None, .. }) = by else { return None };
+    match time.get_type(schema).ok()? {
+        DataType::Timestamp(unit, zone) if unit < USUAL_UNIT => {
+            Some(cast(time.clone(), DataType::Timestamp(USUAL_UNIT, zone)))
+        }
+        _ => None,
+    }
 }
 
 fn constant(by: &Expr) -> Option<IntervalMonthDayNano> {

@@ -1,7 +1,7 @@
 //! The scalar function `date_bin`, faster than DataFusion's and in the column's own unit. Pure.
 //!
 //! DataFusion takes an origin in nanoseconds only, so with an origin in any other unit it casts the whole column, and its
-//! result is in nanoseconds too. Here the result has the type of the column whatever the unit of the origin is. A bin of a
+//! result is in nanoseconds too, and a duration is no width to it. Here the result has the type of the column whatever the unit of the origin is. A bin of a
 //! fixed width that begins and ends on ticks of the column is found by integer arithmetic in the column's unit, and rows
 //! that follow each other mostly share their bin, so it is kept from row to row. Everything else is left to DataFusion.
 
@@ -10,8 +10,8 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, PrimitiveArray};
 use arrow::datatypes::{
     ArrowTimestampType, DataType, Field, FieldRef, IntervalDayTimeType, IntervalMonthDayNanoType,
-    TimeUnit, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
-    TimestampSecondType,
+    IntervalUnit, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType,
+    TimestampNanosecondType, TimestampSecondType,
 };
 use datafusion::common::ScalarValue;
 use datafusion::error::Result;
@@ -61,7 +61,11 @@ impl ScalarUDFImpl for DateBin {
             let coerced = fields_with_udf(&fields, self.inner.as_ref())?;
             Ok(coerced.iter().map(|field| field.data_type().clone()).collect())
         };
-        let mut coerced = inner(arg_types)?;
+        let mut known = arg_types.to_vec();
+        if let Some(width @ DataType::Duration(_)) = known.first_mut() {
+            *width = DataType::Interval(IntervalUnit::MonthDayNano);
+        }
+        let mut coerced = inner(&known)?;
         let column = (arg_types.get(1), coerced.get_mut(1));
         if let (Some(column), Some(coerced)) = column
             && same_instants(column, coerced)

@@ -102,6 +102,41 @@ def test_parameters_are_bound(cursor: Any, loaded: str, sql: str, parameters: tu
     assert cursor.fetchall() == rows
 
 
+EIGHTH = datetime.timedelta(milliseconds=125)
+NOON = datetime.datetime(2026, 1, 1, 12)
+
+
+@pytest.mark.parametrize(
+    ("expression", "parameters", "value"),
+    [
+        ("us + ?", (EIGHTH,), NOON + EIGHTH),
+        ("? + us", (EIGHTH,), NOON + EIGHTH),
+        ("us - ?", (EIGHTH,), NOON - EIGHTH),
+        ("us - ?", (NOON - EIGHTH,), EIGHTH),
+        # Python counts microseconds, whatever the column counts.
+        ("s + ?", (EIGHTH,), NOON + EIGHTH),
+        ("s - ?", (EIGHTH,), NOON - EIGHTH),
+        ("d + ?", (EIGHTH,), datetime.datetime(2026, 1, 1) + EIGHTH),
+        ("s + ? + ?", (EIGHTH, EIGHTH), NOON + EIGHTH * 2),
+        ("s < ?", (NOON + EIGHTH,), True),
+        ("s = ? OR s IN (?, ?)", (NOON + EIGHTH, NOON - EIGHTH, NOON + EIGHTH), False),
+        ("s + ? BETWEEN ? AND ?", (EIGHTH, NOON + EIGHTH, NOON + EIGHTH), True),
+        ("us + ? - us >= ?", (EIGHTH, EIGHTH), True),
+        ("now() - ? < us + ?", (datetime.timedelta(hours=1), datetime.timedelta(days=100_000)), True),
+        ("date_bin(?, us)", (datetime.timedelta(hours=5),), datetime.datetime(2026, 1, 1, 9)),
+        ("time_bucket(?, us)", (datetime.timedelta(hours=5),), datetime.datetime(2026, 1, 1, 9)),
+        ("time_bucket(?, us)", ("1d",), datetime.datetime(2026, 1, 1)),
+    ],
+)
+def test_lengths_of_time_are_bound(cursor: Any, name: str, expression: str, parameters: tuple[object, ...], value: object) -> None:
+    cursor.execute(f"CREATE TABLE {name} (us TIMESTAMP, s TIMESTAMP(0), d DATE)")
+    cursor.execute(f"INSERT INTO {name} VALUES ('2026-01-01 12:00:00', '2026-01-01 12:00:00', '2026-01-01')")
+    cursor.execute(f"SELECT {expression} AS v FROM {name}", parameters)
+    assert cursor.fetchall() == [(value,)]
+    cursor.execute(f"SELECT count(*) FROM {name} WHERE ({expression}) IS NULL", parameters)
+    assert cursor.fetchall() == [(0,)]
+
+
 @pytest.mark.parametrize("rows", [1, 3])
 def test_inserted_parameters_become_what_the_columns_are(cursor: Any, name: str, rows: int) -> None:
     cursor.execute(f"CREATE TABLE {name} (a REAL, b TIMESTAMP WITH TIME ZONE, c DECIMAL(10, 2), d DATE, e SMALLINT, f TEXT)")

@@ -55,8 +55,11 @@ impl ScalarUDFImpl for TimeBucket {
             _ => return Err(usage(arg_types)),
         };
         let width = match width {
-            text if text.is_string() => DataType::Utf8,
-            DataType::Interval(_) => DataType::Interval(IntervalUnit::MonthDayNano),
+            // A parameter that is not bound yet has no type.
+            text if text.is_string() || text.is_null() => DataType::Utf8,
+            DataType::Interval(_) | DataType::Duration(_) => {
+                DataType::Interval(IntervalUnit::MonthDayNano)
+            }
             DataType::UInt64 => DataType::UInt64,
             integer if integer.is_integer() => DataType::Int64,
             _ => return Err(usage(arg_types)),
