@@ -169,6 +169,11 @@ async fn times_are_compared_in_their_own_unit() {
             format!("SELECT id FROM (SELECT id, ({filter}) AS c FROM places) WHERE c ORDER BY id");
         assert_eq!(client.rows(&sql).await.join(" "), ids, "{filter}");
     }
+    // What it is at most is known of the column as well.
+    let filter = format!("{there} < '2024-01-01T05:00:00Z'");
+    let plan =
+        client.rows(&format!("EXPLAIN SELECT id FROM places WHERE {filter}")).await.join(" ");
+    assert!(plan.contains("places.s <= TimestampSecond(1704171601, None)"), "{plan}");
     let types = client.query("SELECT now(), current_timestamp, current_time").await;
     let schema = types[0].schema();
     let utc = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
