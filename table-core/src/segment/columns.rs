@@ -19,7 +19,7 @@ use parquet::arrow::arrow_writer::{
 };
 use parquet::basic::{Compression, Encoding};
 use parquet::errors::ParquetError;
-use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
 use parquet::schema::types::ColumnPath;
 
 use super::buffer::SegmentRows;
@@ -29,6 +29,10 @@ use crate::schema::TableLayout;
 
 /// Compression of all pages. Zstandard makes files a fifteenth smaller, and then decoding takes half as long again.
 const COMPRESSION: Compression = Compression::LZ4_RAW;
+
+/// A page that compression leaves more than this part of is stored as it is. Packed numbers hardly get smaller, and decompressing
+/// them is a copy.
+const COMPRESSED_PART_MAX: f64 = 0.9;
 
 /// Arrow bytes below which a segment is written plainly: compression and dictionaries would cost more than they save.
 const PLAIN_BYTES_MAX: usize = 16 << 10;
@@ -255,6 +259,11 @@ pub(super) fn properties(
     let mut builder = WriterProperties::builder()
         .set_created_by(concat!("coverline ", env!("CARGO_PKG_VERSION")).to_owned())
         .set_compression(compression)
+        // Pages of the second version say each for itself whether they are compressed.
+        .set_writer_version(WriterVersion::PARQUET_2_0)
+        .set_data_page_v2_compression_ratio_threshold(COMPRESSED_PART_MAX)
+        // Of what has no dictionary; otherwise that version has encodings that take longer to decode.
+        .set_encoding(Encoding::PLAIN)
         .set_dictionary_enabled(!plain)
         .set_statistics_enabled(EnabledStatistics::Page)
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS_MAX));

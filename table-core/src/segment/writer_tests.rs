@@ -10,6 +10,8 @@ use arrow::datatypes::{DataType, TimeUnit};
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::Encoding;
+use parquet::column::page::Page;
+use parquet::file::reader::{FileReader, SerializedFileReader};
 use uuid::Uuid;
 
 use super::super::buffer::{CheckedBatch, SORTED_BUFFER_BYTES, SegmentBuffer, index_values};
@@ -165,6 +167,31 @@ fn a_segment_is_described_to_the_byte() {
     assert_eq!(stats(4).null_count, 100_000);
     assert_eq!(stats(1).max.unwrap().to_string(), "S9");
     assert_eq!(stats(2).min.unwrap().data_type(), DataType::Timestamp(TimeUnit::Second, None));
+}
+
+/// Of the data pages of a column in the first row group, those that are compressed, and all.
+fn compressed_pages(bytes: &Bytes, column: usize) -> (usize, usize) {
+    let file = SerializedFileReader::new(bytes.clone()).unwrap();
+    let pages = file.get_row_group(0).unwrap().get_column_page_reader(column).unwrap();
+    let compressed = pages.filter_map(|page| match page.unwrap() {
+        Page::DataPageV2 { is_compressed, .. } => Some(is_compressed),
+        Page::DataPage { .. } => panic!("a page that cannot say whether it is compressed"),
+        Page::DictionaryPage { .. } => None,
+    });
+    let compressed: Vec<bool> = compressed.collect();
+    (compressed.iter().filter(|compressed| **compressed).count(), compressed.len())
+}
+
+#[test]
+fn pages_that_compression_does_not_make_smaller_are_stored_as_they_are() {
+    // More symbols than a dictionary holds, and all of them alike.
+    let names: Vec<String> =
+        (0..40_000).map(|name| format!("{}{name:06}", "S".repeat(94))).collect();
+    let all: Vec<_> = names.iter().zip(0..).map(|(name, ts)| (name.as_str(), ts)).collect();
+    let (_, bytes) = write(collected(&layout(), &[rows(&all)]), usize::MAX).unwrap();
+    let (symbols, noise) = (compressed_pages(&bytes, 0), compressed_pages(&bytes, 2));
+    assert!(symbols.0 > 0 && noise.1 > 0, "{symbols:?} {noise:?}");
+    assert_eq!(noise.0, 0);
 }
 
 #[test]
