@@ -39,7 +39,12 @@ impl ExprPlanner for ExactShifts {
         schema: &DFSchema,
     ) -> DfResult<PlannerResult<RawBinaryExpr>> {
         let RawBinaryExpr { op, left, right } = &expr;
+        // The left side of a long sum is long, and its type takes as long to find; that of the right side mostly tells enough.
+        let is_shift = || right.get_type(schema).is_ok_and(|data_type| takes_part(&data_type));
         let (op, sides) = match op {
+            BinaryOperator::Plus | BinaryOperator::Minus if !is_shift() => {
+                return Ok(PlannerResult::Original(expr));
+            }
             BinaryOperator::Plus => {
                 let later = |time, by| {
                     shifted(time, by, schema).or_else(|| shifted_by_parameter(time, by, schema))
@@ -108,7 +113,7 @@ fn earlier(side: &Expr, other: &Expr, schema: &DFSchema) -> Option<Expr> {
     let Expr::BinaryExpr(BinaryExpr { left, op: op @ Operator::Minus, right }) = side else {
         return None;
     };
-    if !is_time(other, schema) {
+    if !matches!(**right, Expr::Placeholder(_)) || !is_time(other, schema) {
         return None;
     }
     shifted_by_parameter(left, right, schema).map(|(left, right)| binary(left, *op, right))
@@ -128,6 +133,19 @@ fn comparison(op: &BinaryOperator) -> Option<Operator> {
 
 fn binary(left: Expr, op: Operator, right: Expr) -> Expr {
     Expr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(right)))
+}
+
+/// Whether a side of this type can be a time, or shift one. A parameter without a type is null.
+fn takes_part(data_type: &DataType) -> bool {
+    matches!(
+        data_type,
+        DataType::Timestamp(..)
+            | DataType::Date32
+            | DataType::Date64
+            | DataType::Duration(_)
+            | DataType::Interval(_)
+            | DataType::Null
+    )
 }
 
 fn is_time(expr: &Expr, schema: &DFSchema) -> bool {
