@@ -1,7 +1,7 @@
 //! An analyzer rule: a RANGE frame that reaches a part of a tick further reaches to the last tick within it.
 //!
 //! DataFusion adds the distance of a bound to the time of a row, or takes it away, and cuts off what is less than a tick of the
-//! column: half a second before a time of whole seconds was the second before. Of such a column the frames of whole ticks are the
+//! column: half a second before a time of whole seconds was the second before, and a tick of dates is a day. Of such a column the frames of whole ticks are the
 //! same rows, so the distance is made one: shorter where the bound may not go beyond it, longer where it has to.
 //!
 //! The rule belongs behind DataFusion's own, which make intervals of the bounds. Pure.
@@ -19,6 +19,8 @@ use datafusion::optimizer::AnalyzerRule;
 
 use super::parts;
 use crate::types::nanos_per_tick;
+
+const NANOS_PER_DAY: i64 = 86_400_000_000_000;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -49,11 +51,14 @@ fn of_whole_ticks(part: Expr, schema: &DFSchema) -> Transformed<Expr> {
 fn whole_frame(window: &WindowFunction, schema: &DFSchema) -> Option<WindowFrame> {
     let frame = &window.params.window_frame;
     let [key] = window.params.order_by.as_slice() else { return None };
-    let DataType::Timestamp(unit, _) = key.expr.get_type(schema).ok()? else { return None };
+    let tick = match key.expr.get_type(schema).ok()? {
+        DataType::Timestamp(unit, _) => nanos_per_tick(unit),
+        DataType::Date32 => NANOS_PER_DAY,
+        _ => return None,
+    };
     if frame.units != WindowFrameUnits::Range {
         return None;
     }
-    let tick = nanos_per_tick(unit);
     let start = whole_bound(&frame.start_bound, tick, true);
     let end = whole_bound(&frame.end_bound, tick, false);
     if start.is_none() && end.is_none() {

@@ -33,10 +33,15 @@ pub(super) fn node_changed(
         schema.merge(&DFSchema::try_from_qualified_schema(scan.table_name.clone(), &source)?);
     }
     let names = NamePreserver::new(&plan);
-    let plan = plan.map_expressions(|expr| {
+    let mut named = |expr: Expr| {
         let name = names.save(&expr);
         let expr = expr.transform_up(|part| change(part, &schema))?;
         Ok(expr.update_data(|expr| name.restore(expr)))
+    };
+    let plan = plan.map_expressions(|expr| match expr {
+        // Has no name itself: those in it have.
+        Expr::GroupingSet(_) => expr.map_children(&mut named),
+        _ => named(expr),
     })?;
     match plan.transformed {
         true => plan.map_data(LogicalPlan::recompute_schema),

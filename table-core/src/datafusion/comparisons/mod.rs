@@ -54,8 +54,11 @@ fn exact_part(part: Expr, schema: &DFSchema) -> Transformed<Expr> {
     let changed = match &part {
         Expr::BinaryExpr(binary) => of_two(binary, schema).map(Expr::BinaryExpr),
         Expr::Between(between) => of_range(between, schema).map(Expr::Between),
-        Expr::InList(InList { expr, list, negated }) => of_some(expr, list, schema)
-            .map(|list| Expr::InList(InList::new(expr.clone(), list, *negated))),
+        Expr::InList(InList { expr, list, negated }) => {
+            let others: Vec<&Expr> = list.iter().collect();
+            of_all(expr, &others, schema)
+                .map(|(expr, list)| Expr::InList(InList::new(expr.into(), list, *negated)))
+        }
         Expr::Case(Case { expr: Some(expr), when_then_expr, else_expr }) => {
             let whens = when_then_expr.iter().map(|(when, _)| when.as_ref());
             of_some(expr, whens, schema).map(|whens| {
@@ -123,25 +126,36 @@ fn of_two(binary: &BinaryExpr, schema: &DFSchema) -> Option<BinaryExpr> {
 /// A value and the bounds that it is held against.
 fn of_range(between: &Between, schema: &DFSchema) -> Option<Between> {
     let Between { expr, negated, low, high } = between;
-    let mut expr = expr.as_ref().clone();
-    let finest = [low, high].into_iter().filter_map(|bound| bound.get_type(schema).ok()).max();
-    let is_coarse = match (expr.get_type(schema).ok()?, finest?) {
-        (
-            DataType::Time32(unit) | DataType::Time64(unit),
-            finest @ (DataType::Time32(bound) | DataType::Time64(bound)),
-        ) if unit < bound => {
-            expr = cast(expr, finest);
-            true
-        }
-        _ => false,
-    };
     let bounds = [low.as_ref(), high.as_ref()];
-    let [low, high] = match of_some(&expr, bounds, schema) {
-        Some(changed) => changed.try_into().ok()?,
-        None if is_coarse => bounds.map(Expr::clone),
-        None => return None,
-    };
+    let (expr, bounds) = of_all(expr, &bounds, schema)?;
+    let [low, high] = bounds.try_into().ok()?;
     Some(Between::new(expr.into(), *negated, low.into(), high.into()))
+}
+
+/// A value and what it is compared with; `None` when nothing changes.
+fn of_all(value: &Expr, others: &[&Expr], schema: &DFSchema) -> Option<(Expr, Vec<Expr>)> {
+    let finer = finer(value, others, schema);
+    let value = finer.clone().unwrap_or_else(|| value.clone());
+    match of_some(&value, others.iter().copied(), schema) {
+        Some(others) => Some((value, others)),
+        None => finer.map(|value| (value, others.iter().copied().cloned().collect())),
+    }
+}
+
+/// A value of less than others in the type of those: a coarser time of day, or a date beside timestamps.
+fn finer(value: &Expr, others: &[&Expr], schema: &DFSchema) -> Option<Expr> {
+    use DataType::{Date32, Date64, Time32, Time64, Timestamp};
+    let types = others.iter().filter_map(|other| other.get_type(schema).ok());
+    let wanted = match value.get_type(schema).ok()? {
+        Time32(unit) | Time64(unit) => types
+            .filter(|other| matches!(other, Time32(other) | Time64(other) if unit < *other))
+            .max()?,
+        Date32 | Date64 => types
+            .filter(|other| matches!(other, Timestamp(unit, _) if *unit != TimeUnit::Nanosecond))
+            .max()?,
+        _ => return None,
+    };
+    Some(cast(value.clone(), wanted))
 }
 
 /// What one value is compared with; `None` when nothing of it changes.
