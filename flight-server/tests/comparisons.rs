@@ -169,11 +169,34 @@ async fn times_are_compared_in_their_own_unit() {
             format!("SELECT id FROM (SELECT id, ({filter}) AS c FROM places) WHERE c ORDER BY id");
         assert_eq!(client.rows(&sql).await.join(" "), ids, "{filter}");
     }
-    // What it is at most is known of the column as well.
-    let filter = format!("{there} < '2024-01-01T05:00:00Z'");
-    let plan =
-        client.rows(&format!("EXPLAIN SELECT id FROM places WHERE {filter}")).await.join(" ");
-    assert!(plan.contains("places.s <= TimestampSecond(1704171601, None)"), "{plan}");
+    // Times that clocks show twice, never, and long before and after all others.
+    client.update("CREATE TABLE clocks (id INT, ts TIMESTAMP(0))").await;
+    let shown = [
+        "2026-10-25 02:30:00",
+        "2026-03-29 02:30:00",
+        "9999-12-31 00:00:00",
+        "0001-01-01 00:00:00",
+    ];
+    let rows: Vec<String> = (1..).zip(shown).map(|(id, ts)| format!("({id}, '{ts}')")).collect();
+    client.update(&format!("INSERT INTO clocks VALUES {}", rows.join(", "))).await;
+    let sql = "SELECT CAST(ts AT TIME ZONE 'Europe/Berlin' AT TIME ZONE 'UTC' AS TEXT) AS at FROM clocks ORDER BY id";
+    let moments = [
+        "2026-10-25T01:30:00Z",
+        "2026-03-29T01:30:00Z",
+        "9999-12-30T23:00:00Z",
+        "0000-12-31T23:06:32Z",
+    ];
+    assert_eq!(client.rows(sql).await, moments);
+    let filter = "ts AT TIME ZONE 'Europe/Berlin' > '2026-03-29T01:00:00Z'";
+    let found = client.rows(&format!("SELECT id FROM clocks WHERE {filter} ORDER BY id")).await;
+    assert_eq!(found.join(" "), "1 2 3");
+    for (sql, what) in [
+        ("SELECT ts AT TIME ZONE 'Mars/Olympus' FROM clocks", "no time zone; write one such as"),
+        ("SELECT id AT TIME ZONE 'UTC' FROM clocks", "AT TIME ZONE does not take (Int32, Utf8)"),
+        ("SELECT ts AT TIME ZONE CAST(id AS TEXT) FROM clocks", "write ts AT TIME ZONE"),
+    ] {
+        client.refused(sql, Code::InvalidArgument, what).await;
+    }
     let types = client.query("SELECT now(), current_timestamp, current_time").await;
     let schema = types[0].schema();
     let utc = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));

@@ -12,7 +12,9 @@ use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::expr::Placeholder;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
+use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator, cast};
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
 const NANOS_PER_DAY: i64 = 86_400_000_000_000;
@@ -99,7 +101,8 @@ fn shifted(time: &Expr, by: &Expr, schema: &DFSchema) -> Option<(Expr, Expr)> {
 /// A time and a parameter that is added to it.
 fn shifted_by_parameter(time: &Expr, by: &Expr, schema: &DFSchema) -> Option<(Expr, Expr)> {
     let Expr::Placeholder(Placeholder { id, field: None }) = by else { return None };
-    if !is_time(time, schema) {
+    // What is added to a date may be a number of days.
+    if !matches!(time.get_type(schema), Ok(DataType::Timestamp(..))) {
         return None;
     }
     let duration = Field::new("", DataType::Duration(USUAL_UNIT), true);
@@ -166,10 +169,21 @@ fn in_usual_unit(time: &Expr, by: &Expr, schema: &DFSchema) -> Option<Expr> {
     }
 }
 
+/// The interval that this is in all rows.
 fn constant(by: &Expr) -> Option<IntervalMonthDayNano> {
-    match by {
-        Expr::Literal(ScalarValue::IntervalMonthDayNano(interval), _) => *interval,
-        Expr::Negative(by) => constant(by),
+    let value = match by {
+        Expr::Literal(value, _) => value.clone(),
+        by if by.any_column_refs() => return None,
+        by => {
+            let simplifier = ExprSimplifier::new(SimplifyContext::default());
+            match simplifier.simplify(by.clone()).ok()? {
+                Expr::Literal(value, _) => value,
+                _ => return None,
+            }
+        }
+    };
+    match value {
+        ScalarValue::IntervalMonthDayNano(interval) => interval,
         _ => None,
     }
 }

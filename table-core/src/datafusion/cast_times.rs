@@ -7,10 +7,8 @@
 //!   TIMESTAMP '2026-01-01 00:00:00.5'` becomes `s < TIMESTAMP '2026-01-01 00:00:00'` and loses a row. Here it becomes a comparison
 //!   with the tick before the constant, which the column can be pruned by as well: `s <= TIMESTAMP '2026-01-01 00:00:00'`. No tick
 //!   is equal to such a constant;
-//! - a time without a zone that is given one is another number than it was, and the constant stays the same: `ts AT TIME ZONE
-//!   'America/New_York' = '2026-01-01T05:00:00Z'` becomes `ts = '2026-01-01 05:00:00'`, and not midnight. Here a
-//!   [mark](super::lossy) hides the cast, and what follows for the column is said beside it, for pruning: no zone is further than a
-//!   day from UTC.
+//! - a time without a zone that is cast to one that has one is another number than it was, and the constant stays the same: of New
+//!   York's midnight, which is 05:00 in UTC, it makes 05:00. Here a [mark](super::lossy) hides the cast.
 //!
 //! The rule belongs before DataFusion's `SimplifyExpressions`, which takes casts off. Pure.
 
@@ -27,14 +25,10 @@ use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 
 use super::{lossy, parts};
-use crate::types::{nanos_per_tick, ticks_per_second};
-
-const SECONDS_PER_DAY: i64 = 86_400;
+use crate::types::nanos_per_tick;
 
 /// Functions that DataFusion makes casts of.
-const CASTS: [&str; 2] = ["arrow_cast", TRY_CAST];
-
-const TRY_CAST: &str = "arrow_try_cast";
+const CASTS: [&str; 2] = ["arrow_cast", "arrow_try_cast"];
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -101,7 +95,7 @@ fn range(between: &Between, two: impl Fn(&Expr, Operator, &Expr) -> Option<Expr>
 fn members(in_list: &InList, context: &SimplifyContext, schema: &DFSchema) -> Option<Expr> {
     let InList { expr, list, negated } = in_list;
     match CastTime::of(expr, schema)? {
-        CastTime::Shifted { .. } => {
+        CastTime::Shifted => {
             let hidden = Box::new(lossy::hidden(expr.as_ref().clone()));
             Some(Expr::InList(InList::new(hidden, list.clone(), *negated)))
         }
@@ -129,17 +123,11 @@ fn one_side(
     schema: &DFSchema,
 ) -> Option<Expr> {
     match CastTime::of(value, schema)? {
-        CastTime::Shifted { inner, fine } => {
+        CastTime::Shifted => {
             if !op.supports_propagation() || constant.any_column_refs() {
                 return None;
             }
-            let exact = binary(lossy::hidden(value.clone()), op, constant.clone());
-            // What cannot be cast makes the comparison null there, and nothing else may be said of it.
-            let ticks = constant_value(constant, context).and_then(|value| ticks(&value, fine));
-            let near = ticks
-                .filter(|_| !may_be_null(value))
-                .and_then(|ticks| near(inner, op, ticks, fine, schema));
-            Some(near.into_iter().fold(exact, Expr::and))
+            Some(binary(lossy::hidden(value.clone()), op, constant.clone()))
         }
         CastTime::Coarse { value, ratio, fine } => {
             let ticks = ticks(&constant_value(constant, context)?, fine)?;
@@ -164,28 +152,6 @@ fn one_side(
     }
 }
 
-/// What follows for a time without a zone from what is said of it in some zone.
-fn near(time: &Expr, op: Operator, ticks: i64, unit: TimeUnit, schema: &DFSchema) -> Option<Expr> {
-    let time_type = time.get_type(schema).ok()?;
-    let DataType::Timestamp(coarse, _) = time_type else { return None };
-    let ratio = nanos_per_tick(coarse) / nanos_per_tick(unit);
-    let day = SECONDS_PER_DAY * ticks_per_second(unit);
-    let at_least = || {
-        let first = timestamp(ticks.checked_sub(day)?.div_euclid(ratio), &time_type)?;
-        Some(binary(time.clone(), Operator::GtEq, lit(first)))
-    };
-    let at_most = || {
-        let last = ticks.checked_add(day)?.div_euclid(ratio).checked_add(1)?;
-        Some(binary(time.clone(), Operator::LtEq, lit(timestamp(last, &time_type)?)))
-    };
-    match op {
-        Operator::Lt | Operator::LtEq => at_most(),
-        Operator::Gt | Operator::GtEq => at_least(),
-        Operator::Eq => Some(at_least()?.and(at_most()?)),
-        _ => None,
-    }
-}
-
 fn binary(left: Expr, op: Operator, right: Expr) -> Expr {
     Expr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(right)))
 }
@@ -201,8 +167,8 @@ fn equal_to_none(value: Expr, negated: bool) -> Expr {
 
 /// A timestamp that was cast to another type of timestamps, be it in several steps.
 enum CastTime<'a> {
-    /// To another number, as it was given a zone: what had none, and the unit of what it became.
-    Shifted { inner: &'a Expr, fine: TimeUnit },
+    /// To another number, as it was given a zone.
+    Shifted,
     /// To a finer unit, of which so many ticks are one of the value's.
     Coarse { value: &'a Expr, ratio: i64, fine: TimeUnit },
 }
@@ -218,25 +184,13 @@ impl<'a> CastTime<'a> {
         {
             // Arrow takes a time without a zone for a local one; one whose zone is taken away keeps its ticks.
             if inner_zone.is_none() && zone.as_deref().is_some_and(|zone| zone != "UTC") {
-                return Some(Self::Shifted { inner, fine });
+                return Some(Self::Shifted);
             }
             (value, unit, zone) = (inner, inner_unit, inner_zone);
         }
         let ratio = nanos_per_tick(unit) / nanos_per_tick(fine);
         (ratio > 1).then_some(Self::Coarse { value, ratio, fine })
     }
-}
-
-/// Whether a part that cannot be cast is null.
-fn may_be_null(value: &Expr) -> bool {
-    let is_try = |part: &Expr| {
-        Ok(match part {
-            Expr::TryCast(_) => true,
-            Expr::ScalarFunction(call) => call.name() == TRY_CAST,
-            _ => false,
-        })
-    };
-    value.exists(is_try).unwrap_or(true)
 }
 
 /// What is cast.

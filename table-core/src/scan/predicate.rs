@@ -17,7 +17,7 @@ use datafusion::common::ScalarValue;
 use datafusion::logical_expr::expr::{Between, InList, ScalarFunction};
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator, col, lit};
 
-use crate::datafusion::bucket_length;
+use crate::datafusion::{AT_TIME_ZONE, bucket_length, marked};
 use crate::schema::TableLayout;
 use crate::types::{IndexType, nanos_per_tick};
 
@@ -290,10 +290,18 @@ fn offset_of(expr: &Expr, index: &IndexColumn<'_>) -> Option<Offset> {
             "date_trunc" | "datetrunc" => offset_of_date_trunc(function, index),
             "date_bin" => offset_of_date_bin(function, index),
             "time_bucket" => offset_of_time_bucket(function, index),
-            _ => None,
+            AT_TIME_ZONE => offset_of_zone(function, index),
+            _ => offset_of(marked(function)?, index),
         },
         _ => None,
     }
+}
+
+/// The moment when clocks of a zone show a time, in the unit of the time.
+fn offset_of_zone(function: &ScalarFunction, index: &IndexColumn<'_>) -> Option<Offset> {
+    let [time, Expr::Literal(zone, _)] = function.args.as_slice() else { return None };
+    let DataType::Timestamp(unit, _) = offset_of(time, index)?.data_type else { return None };
+    offset_of_cast(time, &DataType::Timestamp(unit, Some(zone.try_as_str()??.into())), index)
 }
 
 fn offset_of_cast(inner: &Expr, to: &DataType, index: &IndexColumn<'_>) -> Option<Offset> {

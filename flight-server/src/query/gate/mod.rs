@@ -5,6 +5,7 @@
 
 mod as_of;
 mod asof;
+mod clocks;
 mod dialect;
 mod digits;
 mod ignored;
@@ -119,6 +120,7 @@ pub(crate) fn check(sql: &str) -> Result<Gated, Status> {
     let past_tables = as_of::rename(&mut statement, &common_tables)?;
     asof::nest(&mut statement)?;
     zone::place(&mut statement)?;
+    clocks::read(&mut statement);
     digits::keep(&mut statement);
     texts::assume(&mut statement);
     let repeats = repeats::rename(&mut statement);

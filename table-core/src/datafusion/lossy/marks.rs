@@ -7,6 +7,7 @@ use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::DFSchema;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::error::{DataFusionError, Result};
+use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{
     BinaryExpr, Cast, ColumnarValue, Expr, ExprSchemable, Filter, LogicalPlan, Operator,
     ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
@@ -43,6 +44,11 @@ fn mark_part(part: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
 /// An expression with a mark around it.
 pub(in crate::datafusion) fn hidden(part: Expr) -> Expr {
     ScalarUDF::new_from_impl(Mark::default()).call(vec![part])
+}
+
+/// What a mark is around; `None` for every other call.
+pub(crate) fn marked(call: &ScalarFunction) -> Option<&Expr> {
+    call.func.inner().is::<Mark>().then(|| call.args.first()).flatten()
 }
 
 /// Whether two arguments can have the same value.

@@ -34,6 +34,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::filter::{FilterExec, FilterExecBuilder};
 
 use self::marks::Mark;
+pub(crate) use self::marks::marked;
 pub(super) use self::marks::{hidden, mark};
 
 /// Hides what was marked, and equations, from later rules. See the module; the marks are set by
@@ -74,7 +75,7 @@ fn hide(part: Arc<dyn PhysicalExpr>) -> Result<Transformed<Arc<dyn PhysicalExpr>
     if part.is::<OneWay>() {
         return Ok(Transformed::new(part, false, TreeNodeRecursion::Jump));
     }
-    let hidden = match marked(&part) {
+    let hidden = match inside(&part) {
         Some(inner) => Arc::clone(inner),
         None if is_equation(&part) => part,
         None => return Ok(Transformed::no(part)),
@@ -83,7 +84,7 @@ fn hide(part: Arc<dyn PhysicalExpr>) -> Result<Transformed<Arc<dyn PhysicalExpr>
 }
 
 /// What a mark is around.
-fn marked(part: &Arc<dyn PhysicalExpr>) -> Option<&Arc<dyn PhysicalExpr>> {
+fn inside(part: &Arc<dyn PhysicalExpr>) -> Option<&Arc<dyn PhysicalExpr>> {
     let call = part.downcast_ref::<ScalarFunctionExpr>()?;
     call.fun().inner().is::<Mark>().then(|| call.args().first()).flatten()
 }

@@ -1,11 +1,12 @@
 //! Functions of time series: scalar and aggregate functions of SQL that need no table. Pure.
 //!
 //! `width` reads widths as SQL writes them, `buckets` is the arithmetic of buckets with an origin, `time_bucket` the scalar
-//! function over it. `ends` has the aggregate functions `first` and `last`, and `counters` has `delta`, `increase` and `rate`,
+//! function over it, `at_time_zone` reads times as clocks show them. `ends` has the aggregate functions `first` and `last`, and `counters` has `delta`, `increase` and `rate`,
 //! `weighted` has `time_weighted_avg`, `lttb` picks points for plots, all three over the sorted rows of a group that `samples`
 //! keeps, and `ohlc`, `vwap` and `histogram` are what their names say; `time` and `call` read arguments. The session registers what
 //! [`scalar_functions`] and [`aggregate_functions`] give.
 
+mod at_time_zone;
 mod buckets;
 mod call;
 mod counters;
@@ -24,13 +25,14 @@ pub(super) mod width;
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 
+pub(crate) use at_time_zone::NAME as AT_TIME_ZONE;
 pub(crate) use time_bucket::bucket_length;
 
 use crate::error::{Error, ErrorKind};
 
 /// The scalar functions, for a session and for the lists of what there is.
 pub fn scalar_functions() -> Vec<ScalarUDF> {
-    vec![time_bucket::function()]
+    vec![time_bucket::function(), at_time_zone::function()]
 }
 
 /// The aggregate functions, for a session and for the lists of what there is.
